@@ -1,0 +1,18 @@
+"""onescan: one recursion for RNNs, hidden Markov models, Kalman filters and stochastic RNNs."""
+
+from ssm import emissions as emissions
+from ssm import schedules as schedules
+from ssm.data import pad as pad
+from ssm.decoding import decode as decode
+from ssm.filtering import Filtered as Filtered
+from ssm.filtering import filter as filter
+from ssm.filtering import init as init
+from ssm.filtering import log_prob as log_prob
+from ssm.filtering import step as step
+from ssm.recursions.hmm import HMM as HMM
+from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
+from ssm.smoothing import Smoothed as Smoothed
+from ssm.smoothing import posterior_sample as posterior_sample
+from ssm.smoothing import smooth as smooth
+from ssm.statistics import Q as Q
+from ssm.statistics import expected_statistics as expected_statistics

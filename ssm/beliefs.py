@@ -1,0 +1,84 @@
+"""What is known about the present: array-only modules, so that they cross `scan` and `vmap` unharmed.
+
+Each is written for one instant; the verbs return them stacked, with leading axes (T, ...) or (B, T, ...).
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.logspace import log
+from ssm.shapes import Array, Float, Int, Key, PyTree
+
+
+class Categorical(eqx.Module):
+    """A distribution over K states."""
+
+    probs: Float[Array, "*batch K"]
+
+    def sample(self, key: Key) -> Int[Array, ""]:
+        """One state."""
+        return jax.random.categorical(key, log(self.probs))
+
+
+class Gaussian(eqx.Module):
+    """A normal distribution over R^D, as mean and lower-triangular square root of the covariance."""
+
+    mean: Float[Array, "*batch D"]
+    root: Float[Array, "*batch D D"]
+
+    @property
+    def covariance(self) -> Float[Array, "*batch D D"]:
+        """root @ rootᵀ."""
+        return jnp.matmul(self.root, jnp.swapaxes(self.root, -1, -2), precision="highest")
+
+    def sample(self, key: Key) -> Float[Array, "D"]:
+        """One point."""
+        return self.mean + self.root @ jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+
+class Point(eqx.Module):
+    """Certainty: a deterministic state, an array or any tree of arrays."""
+
+    state: PyTree
+
+    def sample(self, key: Key) -> PyTree:
+        """The state itself."""
+        return self.state
+
+
+class Particles(eqx.Module):
+    """A weighted sample of P points.
+
+    `ancestors[i]` is the index, one step earlier, of the point that `points[i]` came from.
+    """
+
+    points: PyTree
+    log_weights: Float[Array, "*batch P"]
+    ancestors: Int[Array, "*batch P"]
+
+    @property
+    def weights(self) -> Float[Array, "*batch P"]:
+        """Weights that sum to one."""
+        return jax.nn.softmax(self.log_weights, axis=-1)
+
+    @property
+    def mean(self) -> PyTree:
+        """Weighted mean of the points."""
+        rank = self.log_weights.ndim
+
+        def average(points: Array) -> Array:
+            extra = (1,) * (points.ndim - rank)
+            return jnp.sum(points * self.weights.reshape(self.weights.shape + extra), axis=rank - 1)
+
+        return jax.tree.map(average, self.points)
+
+    @property
+    def effective_size(self) -> Float[Array, "*batch"]:
+        """1 / Σ w², between 1 and P (Kong, Liu & Wong 1994)."""
+        return 1 / jnp.sum(self.weights**2, axis=-1)
+
+    def sample(self, key: Key) -> PyTree:
+        """One of the points, drawn by weight."""
+        i = jax.random.categorical(key, self.log_weights)
+        return jax.tree.map(lambda points: points[i], self.points)

@@ -1,0 +1,111 @@
+"""Checks of what users pass to constructors: shapes always, values where they are concrete.
+
+Every error names the argument, what came and what was expected. Under `jit` values cannot be seen; they are
+then taken as they are.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.shapes import Array
+
+# Rows given in decimal, such as [.3333, .3333, .3333], are meant to sum to one; 1e-3 is not a rounding error.
+SUM_TOLERANCE = 1e-3
+
+
+def is_concrete(array: object) -> bool:
+    """Whether values can be looked at now."""
+    return not isinstance(array, jax.core.Tracer)
+
+
+def real(name: str, array: object, axes: Sequence[str | int]) -> Array:
+    """A floating-point array with one axis per entry of `axes`: a letter (any size) or the size itself."""
+    try:
+        array = jnp.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of shape {_shape(axes)}, got {array!r}") from error
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(jnp.zeros(()).dtype)
+    shape(name, array, axes)
+    if is_concrete(array) and not np.isfinite(np.asarray(array)).all():
+        raise ValueError(f"{name}: expected finite numbers, got {_first_bad(array, ~np.isfinite(np.asarray(array)))}")
+    return array
+
+
+def shape(name: str, array: Array, axes: Sequence[str | int]) -> None:
+    """Raise ValueError unless the array has these axes."""
+    fits = array.ndim == len(axes) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(axes, array.shape, strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{name}: expected shape {_shape(axes)}, got {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise ValueError(f"{name}: every axis needs at least one entry, got shape {tuple(array.shape)}")
+
+
+def probabilities(name: str, array: object, axes: Sequence[str | int]) -> Array:
+    """Non-negative, summing to one along the last axis."""
+    array = real(name, array, axes)
+    if is_concrete(array):
+        values = np.asarray(array)
+        if (values < 0).any():
+            raise ValueError(f"{name}: probabilities must not be negative, got {_first_bad(array, values < 0)}")
+        off = np.abs(values.sum(-1) - 1) > SUM_TOLERANCE
+        if off.any():
+            where = np.argwhere(off)[0].tolist()
+            row = f"row {where[0] if len(where) == 1 else where} sums" if where else "they sum"
+            raise ValueError(
+                f"{name}: probabilities must sum to one along the last axis; {row} to {float(values.sum(-1)[tuple(where)]):.6g}. "
+                "Divide by the sum first"
+            )
+    return array
+
+
+def positive(name: str, array: object, axes: Sequence[str | int]) -> Array:
+    """Strictly positive."""
+    array = real(name, array, axes)
+    if is_concrete(array) and (np.asarray(array) <= 0).any():
+        raise ValueError(f"{name}: expected positive numbers, got {_first_bad(array, np.asarray(array) <= 0)}")
+    return array
+
+
+def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:
+    """Symmetric and positive semi-definite in the last two axes, up to rounding."""
+    array = real(name, array, axes)
+    if array.shape[-1] != array.shape[-2]:
+        raise ValueError(f"{name}: expected a square matrix, got shape {tuple(array.shape)}")
+    if is_concrete(array):
+        values = np.asarray(array, dtype=float)
+        scale = np.abs(values).max(initial=1e-30)
+        # Entries computed in float32 differ across the diagonal by a few of its epsilons.
+        difference = np.abs(values - np.swapaxes(values, -1, -2)).max()
+        if difference > 1e-5 * scale:
+            raise ValueError(f"{name}: expected a symmetric matrix, got one that differs from its transpose by {difference:.6g}")
+        lowest = np.linalg.eigvalsh(values).min()
+        if lowest < -1e-5 * scale:
+            raise ValueError(f"{name}: expected a positive semi-definite matrix, got an eigenvalue of {lowest:.6g}")
+    return array
+
+
+def positive_int(name: str, number: object) -> int:
+    """An integer of at least one."""
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise TypeError(f"{name}: expected an integer, got {number!r}")
+    if number < 1:
+        raise ValueError(f"{name}: must be at least 1, got {number}")
+    return int(number)
+
+
+def _shape(axes: Sequence[str | int]) -> str:
+    return "(" + ", ".join(str(axis) for axis in axes) + ("," if len(axes) == 1 else "") + ")"
+
+
+def _first_bad(array: Array, bad: np.ndarray) -> str:
+    where = tuple(int(i) for i in np.argwhere(bad)[0])
+    place = "" if not where else f" at index {where[0] if len(where) == 1 else where}"
+    return f"{float(np.asarray(array)[where]):.6g}{place}"

@@ -1,0 +1,52 @@
+"""The best path."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from ssm.data import observe, over_sequences
+from ssm.forward import forward
+from ssm.parameters import constrain
+from ssm.recursion import Step
+from ssm.recursions.backward import PathSampler, backward_steps
+from ssm.recursions.hmm import HMM
+from ssm.recursions.viterbi import Viterbi
+from ssm.scan import scan
+from ssm.schedules import AbstractSchedule, resolve
+from ssm.shapes import Array, Float, Int, PyTree
+from ssm.trees import reverse
+
+
+def decode(
+    model: HMM,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
+    """The most probable path of states and its joint log-probability log p(path, ys).
+
+    Shapes: path (T,), log-probability (); a leading B for a batch; in the padding after a sequence the path
+    repeats its last state. Other arguments and errors as in `ssm.filter`; TypeError unless the model is an HMM.
+    Source: Viterbi 1967.
+    """
+    if not isinstance(model, HMM):
+        raise TypeError(f"model: decode needs a discrete state space, ssm.HMM, got {type(model).__name__}")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _decode(model, sequences, resolve(schedule, Viterbi(model)))
+
+
+@eqx.filter_jit
+def _decode(model, sequences, schedule):
+    viterbi = Viterbi(constrain(model))
+
+    def one(steps: Step, key: None):
+        steps = viterbi.prepare(steps)
+        _, increments, saved = forward(viterbi, steps, schedule, None)
+        save = lambda saved: saved.filtered.state
+        _, path = scan(PathSampler(viterbi), backward_steps(steps, saved), save=save)
+        return reverse(path), jnp.sum(increments)
+
+    return over_sequences(one, sequences, None)

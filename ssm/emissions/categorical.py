@@ -1,0 +1,118 @@
+"""Symbols: p(y = c | x = k) = probs[k, c]."""
+
+from typing import Self, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.distributions import Distribution, categorical
+from ssm.emissions.base import AbstractEmission
+from ssm.linalg import row_times_matrix
+from ssm.logspace import log, ratio
+from ssm.parameters import Simplex, value
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class Categorical(AbstractEmission):
+    """One of C symbols, 0 .. C-1, with probabilities (K, C).
+
+    Hard zeros stay zero in training. Raises ValueError unless every row sums to one.
+    M-step: probs[k, c] = Σ_t w_tk [y_t = c] / Σ_t w_tk (Rabiner 1989, eq. 40c).
+    """
+
+    _probs: Simplex | Float[Array, "K C"]
+
+    def __init__(self, probs: Array):
+        self._probs = Simplex.of(checks.probabilities("probs", probs, ("K", "C")))
+
+    @property
+    def probs(self) -> Float[Array, "K C"]:
+        """Probability of each symbol in each state."""
+        return value(self._probs)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.probs.shape[0]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.probs.shape[1]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """()."""
+        return ()
+
+    @property
+    def event_kind(self) -> str:
+        """"symbol"."""
+        return "symbol"
+
+    def log_likelihoods(
+        self, ys: Int[Array, "T"], us: PyTree, observed: Bool[Array, "T"] | None = None
+    ) -> Float[Array, "T K"]:
+        """Column y_t of log probs; NaN, which poisons the evidence, for a symbol out of range under jit."""
+        table = log(self.probs).T  # (C, K)
+        in_range = (ys >= 0) & (ys < self.num_classes)
+        likelihoods = table[jnp.clip(ys, 0, self.num_classes - 1)]
+        return jnp.where(in_range[:, None], likelihoods, jnp.nan)
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """Row `state`."""
+        return categorical(self.probs[state])
+
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Distribution:
+        """The mixed row: again categorical."""
+        return categorical(row_times_matrix(probs, self.probs))
+
+    def maximise(
+        self, weights: Float[Array, "M K"], ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> Self:
+        """Expected symbol counts, normalised."""
+        if observed is not None:
+            weights = jnp.where(observed[:, None], weights, 0)
+        counts = jax.ops.segment_sum(weights, ys, self.num_classes).T  # (K, C)
+        total = jnp.sum(counts, axis=1, keepdims=True)
+        probs = jnp.where(total > 0, ratio(counts, total), self.probs)
+        return Categorical(probs)
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Symbols must lie in 0 .. C-1."""
+        if ys.min() < 0 or ys.max() >= self.num_classes:
+            raise ValueError(
+                f"ys: symbols must lie in 0 .. {self.num_classes - 1} (the emission has {self.num_classes} classes), "
+                f"got values from {ys.min()} to {ys.max()}"
+            )
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_classes: int) -> "Categorical":
+        """Rows drawn uniformly from the simplex."""
+        checks.positive_int("num_states", num_states)
+        checks.positive_int("num_classes", num_classes)
+        return cls(jax.random.dirichlet(key, jnp.ones(num_classes), (num_states,)))
+
+    @classmethod
+    def from_data(
+        cls,
+        key: Key,
+        num_states: int,
+        ys: Int[Array, "M"],
+        observed: Bool[Array, "M"] | None = None,
+        num_classes: int | None = None,
+    ) -> "Categorical":
+        """Symbol frequencies of the data, each state's tilted at random.
+
+        `num_classes` defaults to the largest symbol plus one, which needs concrete data.
+        """
+        num_classes = num_classes or int(np.max(np.asarray(ys))) + 1
+        seen = jnp.ones(ys.shape) if observed is None else observed.astype(jnp.zeros(()).dtype)
+        frequency = jax.ops.segment_sum(seen, ys, num_classes) + 1  # add-one: no state starts with a hard zero
+        tilt = jax.random.dirichlet(key, jnp.ones(num_classes), (num_states,))
+        probs = frequency * (tilt + 1 / num_classes)
+        return cls(probs / jnp.sum(probs, axis=1, keepdims=True))
+

@@ -1,0 +1,158 @@
+"""Correlated normal components: p(y | x = k) = N(y; loc[k], covariance[k])."""
+
+from typing import Self, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.seeds import spread_out, standard_deviation
+from ssm.linalg import multiply
+from ssm.logspace import ratio
+from ssm.parameters import Covariance
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class MultivariateNormal(AbstractEmission):
+    """Vectors with `loc` (K, N) and `covariance` (K, N, N), stored as a lower-triangular root.
+
+    log p = -½ |L⁻¹(y - loc)|² - Σ log |L_nn| - N/2 log 2π with L Lᵀ = covariance; missing components are
+    integrated out. M-step: weighted mean and covariance (Rabiner 1989, eqs. 53-54), for partly missing vectors
+    with their conditional moments (Little & Rubin 2002, section 11.2), and with every eigenvalue at least
+    minimum_scale², the constrained maximum.
+    """
+
+    loc: Float[Array, "K N"]
+    _covariance: Covariance
+    minimum_scale: float = eqx.field(static=True)
+
+    def __init__(self, loc: Array, covariance: Array, minimum_scale: float = 1e-4):
+        self.loc = checks.real("loc", loc, ("K", "N"))
+        size = self.loc.shape[1]
+        covariance = checks.covariance("covariance", covariance, (self.loc.shape[0], size, size))
+        self._covariance = Covariance.of(covariance.astype(self.loc.dtype))
+        self.minimum_scale = minimum_scale
+
+    @property
+    def covariance(self) -> Float[Array, "K N N"]:
+        """Covariance matrices."""
+        return self._covariance.matrix
+
+    @property
+    def root(self) -> Float[Array, "K N N"]:
+        """Their lower-triangular square roots."""
+        return self._covariance.lower
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.loc.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return self.loc.shape[1:]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *event"] | None = None
+    ) -> Float[Array, "T K"]:
+        """One triangular solve per state for all times; per time where components are missing."""
+        residuals = ys[:, None] - self.loc  # (T, K, N)
+        if observed is not None and observed.ndim == 2:
+            each_state = jax.vmap(log_normal_density, (0, 0, None))
+            return jax.vmap(each_state, (0, None, 0))(residuals, self.root, observed)
+        size = self.loc.shape[1]
+
+        def one_state(residual: Float[Array, "T N"], root: Float[Array, "N N"]) -> Float[Array, "T"]:
+            whitened = jax.scipy.linalg.solve_triangular(root, residual.T, lower=True)
+            log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
+            constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(root.dtype)
+            return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
+
+        return jax.vmap(one_state, (1, 0), 1)(residuals, self.root)
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """N(loc[state], covariance[state])."""
+        return multivariate_normal(self.loc[state], self.root[state])
+
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Distribution:
+        """The mixture of multivariate normals."""
+        return multivariate_normal_mixture(probs, self.loc, self.root)
+
+    def maximise(
+        self, weights: Float[Array, "M K"], ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *event"] | None
+    ) -> Self:
+        """Weighted means and covariances, state by state."""
+        if observed is not None and observed.ndim == 1:
+            weights, observed = jnp.where(observed[:, None], weights, 0), None
+        loc, covariance = jax.vmap(_moments, (1, None, None, 0, 0))(weights, ys, observed, self.loc, self.covariance)
+        covariance = jax.vmap(lambda c: _at_least(c, self.minimum_scale**2))(covariance)
+        return MultivariateNormal(loc, covariance, self.minimum_scale)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_components: int) -> "MultivariateNormal":
+        """Means from a standard normal, unit covariances."""
+        shape = (checks.positive_int("num_states", num_states), checks.positive_int("num_components", num_components))
+        eye = jnp.broadcast_to(jnp.eye(num_components), (*shape, num_components))
+        return cls(jax.random.normal(key, shape), eye)
+
+    @classmethod
+    def from_data(
+        cls, key: Key, num_states: int, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None = None
+    ) -> "MultivariateNormal":
+        """Means at data points drawn far apart, covariances diagonal with the variances of the data."""
+        loc = spread_out(key, num_states, ys, observed)
+        variance = jnp.maximum(standard_deviation(ys, observed), 1e-4) ** 2
+        return cls(loc, jnp.broadcast_to(jnp.diag(variance), (*loc.shape, loc.shape[1])))
+
+
+def _moments(
+    weights: Float[Array, "M"],
+    ys: Float[Array, "M N"],
+    observed: Bool[Array, "M N"] | None,
+    loc: Float[Array, "N"],
+    covariance: Float[Array, "N N"],
+) -> tuple[Float[Array, "N"], Float[Array, "N N"]]:
+    """Mean and covariance of one state that maximise the expected log-density; the old ones if nothing weighs."""
+    extra = jnp.zeros_like(covariance)
+    if observed is not None:
+        weights = jnp.where(jnp.any(observed, axis=1), weights, 0)
+        ys, extra = _complete(weights, ys, observed, loc, covariance)
+    total = jnp.sum(weights)
+    mean = ratio(multiply(weights, ys), total)
+    centred = ys - mean
+    spread = ratio(multiply((weights[:, None] * centred).T, centred) + extra, total)
+    return jnp.where(total > 0, mean, loc), jnp.where(total > 0, spread, covariance)
+
+
+def _complete(weights, ys, observed, loc, covariance):
+    """Missing components at their conditional means, and the weighted sum of their conditional covariances."""
+
+    def one(y, seen):
+        # With S_oo padded by the identity outside the observed block, gain = S_mo S_oo⁻¹ for the missing rows.
+        both = seen[:, None] & seen[None, :]
+        block = jnp.where(both, covariance, jnp.eye(y.shape[0], dtype=y.dtype))
+        across = jnp.where((~seen)[:, None] & seen[None, :], covariance, 0)
+        gain = jnp.linalg.solve(block, across.T).T
+        missing = (~seen)[:, None] & (~seen)[None, :]
+        left = jnp.where(missing, covariance - multiply(gain, across.T), 0)
+        return jnp.where(seen, y, loc + multiply(gain, jnp.where(seen, y - loc, 0))), left
+
+    def accumulate(total, inputs):
+        weight, y, seen = inputs
+        completed, left = one(y, seen)
+        return total + weight * left, completed
+
+    extra, completed = jax.lax.scan(accumulate, jnp.zeros_like(covariance), (weights, ys, observed))
+    return completed, extra
+
+
+def _at_least(covariance: Float[Array, "N N"], lowest: float) -> Float[Array, "N N"]:
+    """The covariance with its eigenvalues raised to at least `lowest`."""
+    values, vectors = jnp.linalg.eigh((covariance + covariance.T) / 2)
+    raised = multiply(vectors * jnp.maximum(values, lowest), vectors.T)
+    return jnp.where(jnp.min(values) >= lowest, covariance, raised)

@@ -1,0 +1,105 @@
+"""Independent normal components: p(y | x = k) = Π_n N(y_n; loc[k, n], scale[k, n]²)."""
+
+from typing import Self, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.distributions import Distribution, normal, normal_mixture
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.seeds import spread_out, standard_deviation
+from ssm.logspace import ratio
+from ssm.parameters import Positive, value
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class Normal(AbstractEmission):
+    """Scalars, `loc` and `scale` (K,), or vectors of independent components, (K, N).
+
+    log p = -½ Σ_n ((y_n - loc)/scale)² - Σ_n log scale - N/2 log 2π; a missing component leaves its term out.
+    M-step: weighted mean and weighted standard deviation per component (Rabiner 1989, eqs. 53-54), with the
+    standard deviation at least `minimum_scale`: the constrained maximum, so EM stays monotone where a state
+    would shrink onto a single point and the likelihood grow without bound.
+    """
+
+    loc: Float[Array, "K *event"]
+    _scale: Positive | Float[Array, "K *event"]
+    minimum_scale: float = eqx.field(static=True)
+
+    def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
+        axes = ("K",) if jnp.ndim(loc) == 1 else ("K", "N")
+        self.loc = checks.real("loc", loc, axes)
+        self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
+        self.minimum_scale = minimum_scale
+
+    @property
+    def scale(self) -> Float[Array, "K *event"]:
+        """Standard deviations."""
+        return value(self._scale)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.loc.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """() or (N,)."""
+        return self.loc.shape[1:]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *event"] | None = None
+    ) -> Float[Array, "T K"]:
+        """The density, component by component."""
+        scaled = (ys[:, None] - self.loc) / self.scale  # (T, K, *event)
+        terms = -0.5 * scaled**2 - jnp.log(self.scale) - 0.5 * jnp.log(2 * jnp.pi).astype(scaled.dtype)
+        if observed is not None and observed.ndim == ys.ndim:
+            terms = jnp.where(observed[:, None], terms, 0)
+        return jnp.sum(terms, axis=2) if terms.ndim == 3 else terms
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """N(loc[state], scale[state]²)."""
+        return normal(self.loc[state], self.scale[state])
+
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Distribution:
+        """The mixture of normals."""
+        return normal_mixture(probs, self.loc, self.scale)
+
+    def maximise(
+        self, weights: Float[Array, "M K"], ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M *event"] | None
+    ) -> Self:
+        """Weighted means and standard deviations of what was observed."""
+        seen = jnp.ones_like(ys) if observed is None else _per_component(observed, ys).astype(ys.dtype)
+        total = jnp.tensordot(weights, seen, (0, 0), precision="highest")  # (K, *event)
+        loc = ratio(jnp.tensordot(weights, ys * seen, (0, 0), precision="highest"), total)
+        loc = jnp.where(total > 0, loc, self.loc)
+        # Around the new mean, not as a difference of large moments: float32 keeps its digits.
+        squares = (ys[:, None] - loc) ** 2 * seen[:, None]  # (M, K, *event), fused into the sum
+        mass = weights.reshape(weights.shape + (1,) * (ys.ndim - 1))
+        variance = ratio(jnp.sum(mass * squares, axis=0), total)
+        scale = jnp.maximum(jnp.sqrt(variance), self.minimum_scale)
+        return Normal(loc, jnp.where(total > 0, scale, self.scale), self.minimum_scale)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_components: int | None = None) -> "Normal":
+        """Means from a standard normal, unit scales; scalars unless `num_components` is given."""
+        shape = (checks.positive_int("num_states", num_states),)
+        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
+        return cls(jax.random.normal(key, shape), jnp.ones(shape))
+
+    @classmethod
+    def from_data(
+        cls, key: Key, num_states: int, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None = None
+    ) -> "Normal":
+        """Means at data points drawn far apart, scales those of the data."""
+        loc = spread_out(key, num_states, ys, observed)
+        scale = jnp.broadcast_to(standard_deviation(ys, observed), loc.shape)
+        return cls(loc, jnp.maximum(scale, 1e-4))
+
+
+def _per_component(observed: Bool[Array, "M *event"], ys: Array) -> Bool[Array, "M *event"]:
+    """Flags per step (M,) or per component (M, N), as one flag per entry of ys."""
+    return jnp.broadcast_to(observed.reshape(observed.shape + (1,) * (ys.ndim - observed.ndim)), ys.shape)

@@ -1,0 +1,166 @@
+"""The present: filtering, evidence, and streaming one observation at a time."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.data import needs_key, observe, over_sequences
+from ssm.forward import forward
+from ssm.parameters import constrain
+from ssm.recursion import AbstractRecursion, Step
+from ssm.scan import evidence_only, scan
+from ssm.schedules import AbstractSchedule, resolve
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.statistics import evidence
+from ssm.trees import index
+
+
+class Filtered(eqx.Module):
+    """What the past says about the present.
+
+    `predicted` and `filtered` are stacked beliefs p(x_t | y_<t) and p(x_t | y_<=t); `log_evidence` (T,) is
+    log p(y_t | y_<t), 0 where nothing was observed; `log_prob` its sum. A leading B for batches.
+    """
+
+    predicted: Any
+    filtered: Any
+    log_evidence: Float[Array, "*B T"]
+
+    @property
+    def log_prob(self) -> Float[Array, "*B"]:
+        """log p(y_{1:T})."""
+        return jnp.sum(self.log_evidence, axis=-1)
+
+    @property
+    def first_impossible(self) -> Int[Array, "*B"]:
+        """Index of the first observation that cannot happen under the model; -1 if all can."""
+        impossible = self.log_evidence == -jnp.inf
+        return jnp.where(jnp.any(impossible, axis=-1), jnp.argmax(impossible, axis=-1), -1)
+
+
+def log_prob(
+    model: AbstractRecursion,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+    key: Key | None = None,
+) -> Float[Array, "*B"]:
+    """log p(ys | model): how likely the observations are, () or (B,).
+
+    For particle filters the log of an unbiased estimate, for variational models a lower bound (both need a
+    key). -inf for impossible observations; `ssm.filter(...).first_impossible` names the first one.
+    Arguments and errors as in `ssm.filter`.
+    """
+    needs_key(model, key, "log_prob")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _log_prob(model, sequences, resolve(schedule, model), key)
+
+
+def filter(
+    model: AbstractRecursion,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+    key: Key | None = None,
+) -> Filtered:
+    """Beliefs about each present, from the past alone; never from the future.
+
+    Shapes: `ys` (T, *event) or (B, T, *event), NaN where missing; `inputs` (T, U); `mask` True where observed,
+    (T,) or (T, N); `lengths` how many leading steps are real, () or (B,); `starts` (T,) True where a new
+    sequence begins in a packed one; all with a leading B for a batch. `schedule` "auto", "sequential",
+    "associative", "blocked", "fixed_point" or an object of `ssm.schedules`.
+
+    Raises ValueError or TypeError that names the argument when shapes, dtypes or values do not fit the model,
+    and TypeError for a schedule that the model does not support.
+    """
+    needs_key(model, key, "filter")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _filter(model, sequences, resolve(schedule, model), key)
+
+
+@eqx.filter_jit
+def _log_prob(model, sequences, schedule, key):
+    model = constrain(model)
+
+    def one(steps: Step, key: Key | None) -> Scalar:
+        return evidence(model, model.prepare(steps), schedule, key, fast=not sequences.batched)
+
+    return over_sequences(one, sequences, key)
+
+
+@eqx.filter_jit
+def _filter(model, sequences, schedule, key):
+    model = constrain(model)
+
+    def one(steps: Step, key: Key | None) -> Filtered:
+        _, log_evidence, saved = forward(model, model.prepare(steps), schedule, key, fast=not sequences.batched)
+        return Filtered(saved.predicted, saved.filtered, log_evidence)
+
+    return over_sequences(one, sequences, key)
+
+
+# -- streaming ------------------------------------------------------------------------------------------------
+
+
+class State(eqx.Module):
+    """Where a stream stands: the filtered belief, and how many steps went into it."""
+
+    belief: Any
+    t: Int[Array, ""]
+
+
+def init(model: AbstractRecursion, u: PyTree = None, *, key: Key | None = None) -> State:
+    """The state of a stream before its first observation.
+
+    `u` is the first input, for models whose initial distribution reads it.
+    """
+    needs_key(model, key, "init")
+    if u is None and model.num_inputs:
+        u = np.zeros(model.num_inputs)  # an initial distribution that reads u is replaced at the first step
+    plain = constrain(model)
+    steps = plain.prepare(_one_step(model, None, u, jnp.zeros((), int)))
+    return State(plain.init(index(steps.u, 0), key=key), jnp.zeros((), int))
+
+
+def step(
+    model: AbstractRecursion, state: State, y: Array | None, u: PyTree = None, *, key: Key | None = None
+) -> tuple[State, Scalar]:
+    """Take one more observation into a stream: the new state, and log p(y_t | y_<t).
+
+    `y` is one event, None (or NaN) if it is missing; `u` is the input of this step. The states and evidence
+    are those of `ssm.filter` on the whole sequence; pass the same `key` at every step.
+    """
+    needs_key(model, key, "step")
+    if not isinstance(state, State):
+        raise TypeError(f"state: expected the state of ssm.init or ssm.step, got {type(state).__name__}")
+    return _step(model, state, _one_step(model, y, u, state.t), key)
+
+
+def _one_step(model: AbstractRecursion, y: Array | None, u: PyTree, t: Array) -> Step:
+    """One observation as stacked steps with T = 1, always with flags, so that a stream has one trace."""
+    missing = y is None
+    y = np.zeros(model.event_shape, int if model.event_kind == "symbol" else float) if missing else y
+    y = y if eqx.is_array(y) else np.asarray(y)
+    if tuple(y.shape) != model.event_shape:
+        raise ValueError(f"y: expected one event of shape {model.event_shape}, got {tuple(y.shape)}")
+    steps = observe(model, y[None], jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], u)).steps
+    observed = jnp.full((1,), not missing) if steps.observed is None else steps.observed
+    return Step(u=steps.u, y=steps.y, observed=observed, first=(t == 0)[None], t=t[None])
+
+
+@eqx.filter_jit
+def _step(model, state, steps, key):
+    model = constrain(model)
+    belief, log_evidence = scan(model, model.prepare(steps), belief=state.belief, key=key, save=evidence_only)
+    return State(belief, state.t + 1), log_evidence[0]

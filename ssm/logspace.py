@@ -1,0 +1,37 @@
+"""Logarithms and ratios that keep their gradients finite where a probability is exactly zero."""
+
+import jax.numpy as jnp
+
+from ssm.shapes import Array
+
+
+def log(probabilities: Array) -> Array:
+    """log p, with -inf at p = 0 and a zero (not NaN) gradient there."""
+    positive = probabilities > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, probabilities, 1)), -jnp.inf)
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """a / b, and 0 where b is exactly zero: the share of something that cannot happen.
+
+    A NaN in either argument stays NaN.
+    """
+    nothing = denominator == 0
+    return jnp.where(nothing, 0, numerator / jnp.where(nothing, 1, denominator))
+
+
+def dot_log(counts: Array, probabilities: Array) -> Array:
+    """sum(c log p) with 0 log 0 = 0, the expected log-probability of `counts` events.
+
+    -inf where something that cannot happen was counted; gradient c / p, and 0 where c = 0.
+    """
+    counted = counts != 0
+    return jnp.sum(jnp.where(counted, counts * log(jnp.where(counted, probabilities, 1)), 0))
+
+
+def finite_max(values: Array, where: Array | None = None, axis: int = -1) -> Array:
+    """Maximum over the entries marked by `where`, as a shift: 0 where all are -inf; NaN stays NaN."""
+    if where is not None:
+        values = jnp.where(where, values, -jnp.inf)
+    highest = jnp.max(values, axis=axis)
+    return jnp.where(highest == -jnp.inf, 0, highest)

@@ -1,0 +1,58 @@
+"""Maps between points: affine functions h ↦ F h + b, dense or diagonal."""
+
+from typing import Self
+
+import jax.numpy as jnp
+
+from ssm.beliefs import Point
+from ssm.linalg import multiply
+from ssm.maps.base import AbstractMap
+from ssm.shapes import Array, Float
+
+
+class AffineMap(AbstractMap[Point]):
+    """h ↦ F h + b with a dense matrix F."""
+
+    matrix: Float[Array, "D D"]
+    offset: Float[Array, "D"]
+
+    def then(self, second: Self) -> Self:
+        """F₂ (F₁ h + b₁) + b₂."""
+        return AffineMap(
+            multiply(second.matrix, self.matrix), multiply(second.matrix, self.offset) + second.offset
+        )
+
+    def apply(self, belief: Point) -> Point:
+        """F h + b."""
+        return Point(multiply(self.matrix, belief.state) + self.offset)
+
+    def identity(self) -> Self:
+        """F = I, b = 0."""
+        return AffineMap(jnp.eye(self.offset.shape[0], dtype=self.matrix.dtype), jnp.zeros_like(self.offset))
+
+    def forget(self, belief: Point) -> Self:
+        """F = 0, b = the belief."""
+        return AffineMap(jnp.zeros_like(self.matrix), jnp.asarray(belief.state))
+
+
+class DiagonalAffineMap(AbstractMap[Point]):
+    """h ↦ λ ∘ h + b: composition costs D instead of D³."""
+
+    scale: Float[Array, "D"]
+    offset: Float[Array, "D"]
+
+    def then(self, second: Self) -> Self:
+        """λ₂ (λ₁ h + b₁) + b₂."""
+        return DiagonalAffineMap(second.scale * self.scale, second.scale * self.offset + second.offset)
+
+    def apply(self, belief: Point) -> Point:
+        """λ ∘ h + b."""
+        return Point(self.scale * belief.state + self.offset)
+
+    def identity(self) -> Self:
+        """λ = 1, b = 0."""
+        return DiagonalAffineMap(jnp.ones_like(self.scale), jnp.zeros_like(self.offset))
+
+    def forget(self, belief: Point) -> Self:
+        """λ = 0, b = the belief."""
+        return DiagonalAffineMap(jnp.zeros_like(self.scale), jnp.asarray(belief.state))

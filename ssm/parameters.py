@@ -1,0 +1,125 @@
+"""Unconstrained leaves under constrained values, made plain once at the door of each verb.
+
+A model stores what an optimiser may move freely; its properties and formulas see the constrained value::
+
+    model = ssm.HMM(initial, transition, emission)
+    model.transition                  # probabilities (K, K)
+    constrain(model)                  # the same model on plain arrays, as the recursions see it
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.linalg import semidefinite_root
+from ssm.shapes import Array, Float, PyTree
+
+# The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,
+# differences and weight decay on a model never make a NaN of a hard zero.
+IMPOSSIBLE = -1e9
+
+
+class AbstractParameter(eqx.Module):
+    """A constrained array stored by an unconstrained one."""
+
+    def constrained(self) -> Array:
+        """The value in the model's own units."""
+        raise NotImplementedError
+
+
+class Simplex(AbstractParameter):
+    """Probabilities along the last axis, stored as logits; hard zeros stay exactly zero."""
+
+    logits: Float[Array, "*batch K"]
+
+    def constrained(self) -> Float[Array, "*batch K"]:
+        """softmax(logits)."""
+        return jax.nn.softmax(self.logits, axis=-1)
+
+    @classmethod
+    def of(cls, probabilities: Float[Array, "*batch K"]) -> "Simplex":
+        """The parameter whose value is `probabilities`."""
+        possible = probabilities > 0
+        logits = jnp.log(jnp.where(possible, probabilities, 1))
+        return cls(jnp.where(possible, logits, jnp.asarray(IMPOSSIBLE, logits.dtype)))
+
+
+class Positive(AbstractParameter):
+    """A positive array, stored as its logarithm."""
+
+    log: Float[Array, "..."]
+
+    def constrained(self) -> Float[Array, "..."]:
+        """exp(log)."""
+        return jnp.exp(self.log)
+
+    @classmethod
+    def of(cls, value: Float[Array, "..."]) -> "Positive":
+        """The parameter whose value is `value`."""
+        return cls(jnp.log(value))
+
+
+class Covariance(AbstractParameter):
+    """A positive semi-definite matrix, stored as a lower-triangular square root.
+
+    The root is what square-root filters compute with; its diagonal may be zero or negative, so singular
+    covariances need no special case and gradient steps can cross zero.
+    """
+
+    root: Float[Array, "*batch D D"]
+
+    def constrained(self) -> "Covariance":
+        """Itself: the recursions use the root, not the product."""
+        return self
+
+    @property
+    def lower(self) -> Float[Array, "*batch D D"]:
+        """The lower-triangular square root."""
+        return jnp.tril(self.root)
+
+    @property
+    def matrix(self) -> Float[Array, "*batch D D"]:
+        """root @ rootᵀ."""
+        return jnp.matmul(self.lower, jnp.swapaxes(self.lower, -1, -2), precision="highest")
+
+    @classmethod
+    def of(cls, matrix: Float[Array, "*batch D D"]) -> "Covariance":
+        """The parameter whose value is `matrix`; singular matrices are welcome."""
+        flat = matrix.reshape((-1,) + matrix.shape[-2:])
+        return cls(jax.vmap(semidefinite_root)(flat).reshape(matrix.shape))
+
+
+def value(parameter: Array | AbstractParameter) -> Array:
+    """The constrained value of a parameter; a plain array is its own value."""
+    return parameter.constrained() if isinstance(parameter, AbstractParameter) else parameter
+
+
+def constrain(model: PyTree) -> PyTree:
+    """The same model with every parameter replaced by its constrained value."""
+    is_parameter = lambda node: isinstance(node, AbstractParameter)
+    return jax.tree.map(lambda node: value(node) if is_parameter(node) else node, model, is_leaf=is_parameter)
+
+
+def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+    """A tree of booleans: True at the floating-point leaves that no name in `frozen` covers.
+
+    A name is a dotted path of attributes, such as "transition" or "emission.scale"; it covers everything
+    below it. Raises ValueError for a name that the model does not have.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(model)
+    paths = [_dotted(path) for path, _ in leaves]
+    for name in frozen:
+        if not any(_covers(name, path) for path in paths):
+            known = sorted({".".join(path.split(".")[:2]) for path in paths})
+            raise ValueError(f"frozen: the model has no parameter {name!r}; it has {', '.join(known)}")
+    free = [eqx.is_inexact_array(leaf) and not any(_covers(name, path) for name in frozen) for path, (_, leaf) in zip(paths, leaves, strict=True)]
+    return jax.tree.unflatten(structure, free)
+
+
+def _dotted(path: tuple) -> str:
+    """A key path as a dotted public name: the underscore of a stored field is left out."""
+    return ".".join(str(getattr(key, "name", getattr(key, "idx", key))).lstrip("_") for key in path)
+
+
+def _covers(name: str, path: str) -> bool:
+    return path == name or path.startswith(name + ".")

@@ -1,0 +1,174 @@
+"""The idea: a belief about the present, moved on, corrected by one observation, read out as the next one.
+
+    belief_t        = update(predict(belief_{t-1}), y_t)          h_t = f(h_{t-1}, x_t)
+    p(y_t | y_{<t}) = emit(predict(belief_{t-1}))                 p(x_t | x_{<t}) = p(x_t | g(h_t))
+
+so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A member says how its belief
+starts, moves, is corrected and is read out; `ssm.scan` does the rest.
+"""
+
+from typing import Any, ClassVar, Generic, TypeVar
+
+import equinox as eqx
+import numpy as np
+
+from ssm.maps.base import AbstractKernel, AbstractMap
+from ssm.shapes import Array, Bool, Count, Key, PyTree, Scalar
+
+Belief = TypeVar("Belief")
+
+
+class Step(eqx.Module):
+    """What is known at one instant; stacked along a leading axis T for a sequence.
+
+    A flag that is None says, before anything is compiled, that it is not needed: everything observed, one
+    sequence, no padding.
+    """
+
+    u: PyTree = None  # known before y: covariates, time step, time-varying parameters
+    y: PyTree = None  # the evidence, finite even where missing
+    observed: Bool[Array, "*event"] | None = None  # False where missing; one flag, or one per component
+    first: Bool[Array, ""] | None = None  # a new sequence starts here
+    padding: Bool[Array, ""] | None = None  # not even time passes here
+    t: Count | None = None
+
+
+class AbstractRecursion(eqx.Module, Generic[Belief]):
+    """One instant of a model over sequences.
+
+    Laws (tests/test_laws.py), for prepared u and y and any belief:
+        update(prior, u, y)[1]  ==  emit(prior, u).log_prob(y)
+        filter(ys)              ==  filter(ys[:k]), then the rest from that belief
+    """
+
+    is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation y_t."""
+        raise NotImplementedError
+
+    @property
+    def event_kind(self) -> str:
+        """What one observation is made of: "real" numbers, or integer "symbol"s."""
+        return "real"
+
+    def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
+        """p(x_1), or the first hidden state."""
+        raise NotImplementedError
+
+    def predict(self, belief: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
+        """p(x_t | y_{<t}) from p(x_{t-1} | y_{<t})."""
+        raise NotImplementedError
+
+    def update(
+        self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None
+    ) -> tuple[Belief, Scalar]:
+        """p(x_t | y_{<=t}) and log p(y_t | y_{<t}), from p(x_t | y_{<t}) and the prepared y_t."""
+        raise NotImplementedError
+
+    def miss(self, prior: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
+        """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs."""
+        return prior
+
+    def emit(self, prior: Belief, u: PyTree) -> Any:
+        """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
+        raise NotImplementedError
+
+    def prepare(self, steps: Step) -> Step:
+        """All that needs no carry, for all times at once, before the scan; the identity by default.
+
+        Takes stacked steps (T, ...) as they come from the data and returns them with what `predict`, `update`
+        and `emit` want to see in the place of u and y. Where `observed` has an axis per component, the prepared
+        y must account for it (partly missing vectors are marginalised); a step with nothing observed is
+        skipped by the driver.
+        """
+        return steps
+
+    def quicken(self, steps: Step) -> Step | None:
+        """Prepared steps in a cheaper form that gives a NaN increment where it is not safe; None if there is none."""
+        return None
+
+    @property
+    def num_inputs(self) -> int | None:
+        """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
+        return 0
+
+    @property
+    def num_steps(self) -> int | None:
+        """How many times the model's parameters cover; None if they do not vary in time."""
+        return None
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the next belief depends on the observation itself rather than on what it says about a state.
+
+        Such a model has no exact forecast: its futures are drawn, each fed its own past.
+        """
+        return False
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
+        return None
+
+
+class AbstractParallelRecursion(AbstractRecursion[Belief]):
+    """A recursion whose whole step can be held as data and composed: it runs in O(log T) depth."""
+
+    def lift(self, u: PyTree, y: PyTree) -> AbstractMap[Belief]:
+        """predict, then update with the prepared y (y is None: predict only)."""
+        raise NotImplementedError
+
+
+class AbstractDeterministicRecursion(AbstractRecursion[Belief]):
+    """A recursion whose belief is a point and whose step is a differentiable function of it."""
+
+
+class AbstractReversibleRecursion(AbstractRecursion[Belief]):
+    """A recursion that can be walked backwards, given what the forward walk found."""
+
+    def reverse(self, filtered: Belief, predicted: Belief, u: PyTree) -> AbstractKernel[Belief]:
+        """p(x_t | x_{t+1}, y_{<=t}) from p(x_t | y_{<=t}), p(x_{t+1} | y_{<=t}) and u_{t+1}."""
+        raise NotImplementedError
+
+
+class AbstractStateSpace(eqx.Module):
+    """A model that can be drawn from: distributions of the state and of the observation, given points.
+
+    `u` is what `prepare` made of the inputs. Distributions are made where they are used and never returned
+    from a scan.
+    """
+
+    def initial_state(self, u: PyTree) -> Any:
+        """p(x_1 | u_1)."""
+        raise NotImplementedError
+
+    def next_state(self, state: PyTree, u: PyTree) -> Any:
+        """p(x_t | x_{t-1}, u_t)."""
+        raise NotImplementedError
+
+    def observation(self, state: PyTree, u: PyTree) -> Any:
+        """p(y_t | x_t, u_t)."""
+        raise NotImplementedError
+
+
+class AbstractExpectation(AbstractReversibleRecursion[Belief]):
+    """A recursion whose evidence has the gradient of an expectation (Fisher's identity).
+
+        ∇ log p(y; θ) = E_{p(x|y)} [∇ log p(x, y; θ)] = ∇ Q(θ, statistics)
+
+    EM maximises Q, gradient methods climb it; both get their statistics here.
+    """
+
+    def statistics(self, steps: Step, predicted: Belief, filtered: Belief, smoothed: Belief) -> PyTree:
+        """Expected sufficient statistics of one sequence, from its stacked beliefs and prepared steps."""
+        raise NotImplementedError
+
+    def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
+        """Q: the expected complete-data log-likelihood, linear in the statistics."""
+        raise NotImplementedError
+
+
+def partly_missing(steps: Step) -> bool:
+    """Whether flags come one per component (T, N) rather than one per step (T,)."""
+    return steps.observed is not None and steps.observed.ndim > 1

@@ -1,0 +1,1 @@
+"""The members: every model the library holds, as one recursion each."""

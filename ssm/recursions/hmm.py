@@ -1,0 +1,198 @@
+"""The hidden Markov model: the recursion whose belief is a distribution over K states."""
+
+import dataclasses
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.beliefs import Categorical
+from ssm.distributions import Distribution, categorical
+from ssm.emissions.base import AbstractEmission
+from ssm.linalg import matrix_times_column, multiply, row_times_matrix
+from ssm.logspace import dot_log, ratio
+from ssm.maps.base import AbstractKernel
+from ssm.maps.markov import MarkovMap
+from ssm.parameters import Simplex, value
+from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step
+from ssm.recursions.likelihoods import LogLikelihood, ScaledLikelihood
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+
+
+class Counts(eqx.Module):
+    """Expected sufficient statistics of a hidden Markov chain, given the observations.
+
+    Shapes: `initial` (K,), E[x_1 = k], one per sequence start; `transitions` (K, K), Σ_t E[x_{t-1} = i, x_t = j];
+    `states` (T, K), E[x_t = k].
+    """
+
+    initial: Float[Array, "*batch K"]
+    transitions: Float[Array, "*batch K K"]
+    states: Float[Array, "*batch T K"]
+
+
+@final
+class HMM(
+    AbstractExpectation[Categorical], AbstractParallelRecursion[Categorical], AbstractStateSpace
+):
+    """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
+
+    Shapes: `initial` (K,), `transition` (K, K) with rows that sum to one, `emission` an `ssm.emissions` family
+    of K states. Probabilities are stored as logits; hard zeros stay exactly zero in training. Raises ValueError
+    when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the forward recursion
+    normalised at every step (section V.A).
+    """
+
+    _initial: Simplex | Float[Array, "K"]
+    _transition: Simplex | Float[Array, "K K"]
+    emission: AbstractEmission
+
+    def __init__(self, initial: Array, transition: Array, emission: AbstractEmission):
+        if not isinstance(emission, AbstractEmission):
+            raise TypeError(f"emission: expected a family of ssm.emissions, got {type(emission).__name__}")
+        size = emission.num_states
+        initial = checks.probabilities("initial", initial, ("K",))
+        if initial.shape != (size,):
+            raise ValueError(f"initial: the emission has K = {size} states, got shape {tuple(initial.shape)}")
+        self._initial = Simplex.of(initial)
+        self._transition = Simplex.of(checks.probabilities("transition", transition, (size, size)))
+        self.emission = emission
+
+    @property
+    def initial(self) -> Float[Array, "K"]:
+        """p(x_1)."""
+        return value(self._initial)
+
+    @property
+    def transition(self) -> Float[Array, "K K"]:
+        """p(x_t = j | x_{t-1} = i) in row i, column j."""
+        return value(self._transition)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.emission.num_states
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.emission.event_shape
+
+    @property
+    def event_kind(self) -> str:
+        """As the emission's."""
+        return self.emission.event_kind
+
+    def validate(self, ys: np.ndarray) -> None:
+        """As the emission's."""
+        self.emission.validate(ys)
+
+    # -- the recursion ----------------------------------------------------------------------------------------
+
+    def prepare(self, steps: Step) -> Step:
+        """Observations to the table of log-likelihoods (T, K), for all times at once."""
+        table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
+        return dataclasses.replace(steps, y=table)
+
+    def quicken(self, steps: Step) -> Step:
+        """Exponentials outside the scan."""
+        return dataclasses.replace(steps, y=ScaledLikelihood.of(steps.y))
+
+    def init(self, u: PyTree = None, *, key: Key | None = None) -> Categorical:
+        """π."""
+        return Categorical(self.initial)
+
+    def predict(self, belief: Categorical, u: PyTree = None, *, key: Key | None = None) -> Categorical:
+        """p A."""
+        return Categorical(row_times_matrix(belief.probs, self.transition))
+
+    def update(
+        self, prior: Categorical, u: PyTree, y: LogLikelihood | ScaledLikelihood, *, key: Key | None = None
+    ) -> tuple[Categorical, Scalar]:
+        """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
+        return y.reweigh(prior)
+
+    def emit(self, prior: Categorical, u: PyTree = None) -> Distribution:
+        """The mixture of the emissions."""
+        return self.emission.mixture(prior.probs, u)
+
+    def lift(self, u: PyTree, y: LogLikelihood | None) -> MarkovMap:
+        """A diag(likelihood)."""
+        unseen = jnp.zeros(self.num_states, self.transition.dtype)
+        return MarkovMap.of(self.transition, unseen if y is None else y.values)
+
+    def reverse(self, filtered: Categorical, predicted: Categorical, u: PyTree) -> "ReversedChain":
+        """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A."""
+        return ReversedChain(filtered.probs, self.transition, predicted.probs)
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    def statistics(self, steps: Step, predicted: Categorical, filtered: Categorical, smoothed: Categorical) -> Counts:
+        """γ, and Σξ as one matrix product; no T × K × K array is made."""
+        # ξ_t(i, j) = filtered_{t-1}(i) A_ij smoothed_t(j) / predicted_t(j)
+        gain = ratio(smoothed.probs, predicted.probs)  # (T, K)
+        starts = jnp.zeros(gain.shape[0], bool).at[0].set(True) if steps.first is None else steps.first.at[0].set(True)
+        if steps.padding is not None:
+            gain = jnp.where(steps.padding[:, None], 0, gain)
+        into = jnp.where(starts[:, None], 0, gain)[1:]
+        transitions = self.transition * multiply(filtered.probs[:-1].T, into)
+        alive = jnp.ones_like(starts) if steps.padding is None else ~steps.padding
+        states = jnp.where(alive[:, None], smoothed.probs, 0)
+        if steps.first is None:
+            initial = states[0]
+        else:
+            initial = jnp.sum(jnp.where(starts[:, None], states, 0), axis=0)
+        return Counts(initial, transitions, states)
+
+    def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
+        """Q = Σ initial log π + Σ transitions log A + Σ_t Σ_k states log p(y_t | k)."""
+        values = steps.y.values
+        seen = (statistics.states != 0) if steps.observed is None else _seen(steps.observed) & (statistics.states != 0)
+        emitted = jnp.sum(jnp.where(seen, statistics.states * jnp.where(seen, values, 0), 0))
+        return (
+            dot_log(statistics.initial, self.initial)
+            + dot_log(statistics.transitions, self.transition)
+            + emitted
+        )
+
+    # -- drawing ----------------------------------------------------------------------------------------------
+
+    def initial_state(self, u: PyTree) -> Distribution:
+        """π."""
+        return categorical(self.initial)
+
+    def next_state(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """Row `state` of A."""
+        return categorical(self.transition[state])
+
+    def observation(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """The emission of `state`."""
+        return self.emission.given(state, u)
+
+
+class ReversedChain(AbstractKernel[Categorical]):
+    """p(x_t = i | x_{t+1} = j, y_{<=t}) = filtered_i A_ij / predicted_j, kept as its three factors."""
+
+    filtered: Float[Array, "K"]
+    transition: Float[Array, "K K"]
+    predicted: Float[Array, "K"]
+
+    def apply(self, belief: Categorical) -> Categorical:
+        """One step of smoothing: filtered ∘ A (belief / predicted)."""
+        gain = ratio(belief.probs, self.predicted)
+        return Categorical(self.filtered * matrix_times_column(self.transition, gain))
+
+    def sample(self, key: Key, state: Int[Array, ""]) -> Int[Array, ""]:
+        """x_t given x_{t+1} = state."""
+        return Categorical(self.filtered * self.transition[:, state]).sample(key)
+
+    def as_map(self) -> MarkovMap:
+        """The K × K matrix, row j for x_{t+1} = j."""
+        rows = ratio((self.filtered[:, None] * self.transition).T, self.predicted[:, None])
+        return MarkovMap(rows, jnp.zeros_like(self.predicted))
+
+
+def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
+    return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None]

@@ -1,0 +1,325 @@
+"""The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
+
+import dataclasses
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.beliefs import Gaussian
+from ssm.distributions import Distribution, log_normal_density, multivariate_normal
+from ssm.linalg import empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
+from ssm.maps.gaussian import GaussianKernel, GaussianMap
+from ssm.parameters import Covariance
+from ssm.recursion import (
+    AbstractParallelRecursion,
+    AbstractReversibleRecursion,
+    AbstractStateSpace,
+    Step,
+    partly_missing,
+)
+from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
+
+
+class Dynamics(NamedTuple):
+    """x_t = matrix x_{t-1} + offset + root ε,  or  y_t = matrix x_t + offset + root ε,  with ε ~ N(0, I)."""
+
+    matrix: Float[Array, "N D"]
+    offset: Float[Array, "N"]
+    root: Float[Array, "N N"]
+
+
+class Known(NamedTuple):
+    """What varies in time, in the place of u; None in a `Dynamics` where the model's constant holds."""
+
+    transition: Dynamics
+    emission: Dynamics
+
+
+class Measurement(NamedTuple):
+    """A partly missing observation: its own emission, in which a missing component is unit noise that reads zero."""
+
+    y: Float[Array, "N"]
+    emission: Dynamics
+    num_missing: Float[Array, ""]
+
+
+@final
+class LinearGaussian(
+    AbstractParallelRecursion[Gaussian], AbstractReversibleRecursion[Gaussian], AbstractStateSpace
+):
+    """A linear state seen through linear, noisy eyes.
+
+        x_1 ~ N(initial_mean, initial_covariance)
+        x_t = transition_matrix x_{t-1} + transition_bias + transition_input u_t + N(0, transition_covariance)
+        y_t = emission_matrix x_t + emission_bias + emission_input u_t + N(0, emission_covariance)
+
+    Shapes: (D,), (D, D), (D, D), (D, D), (N, D), (N, N); biases (D,) and (N,); inputs (D, U) and (N, U). All but
+    the initial two may have a leading axis T; entry t then leads into, or is seen at, time t (entry 0 of a
+    transition moves nothing). Covariances may be singular. Raises ValueError when shapes disagree and for
+    asymmetric or indefinite covariances.
+
+    The belief is (mean, triangular root); every step is one QR factorisation of stacked roots, which keeps
+    covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12).
+    """
+
+    initial_mean: Float[Array, "D"]
+    _initial_covariance: Covariance
+    transition_matrix: Float[Array, "*T D D"]
+    _transition_covariance: Covariance
+    emission_matrix: Float[Array, "*T N D"]
+    _emission_covariance: Covariance
+    transition_bias: Float[Array, "*T D"] | None
+    emission_bias: Float[Array, "*T N"] | None
+    transition_input: Float[Array, "*T D U"] | None
+    emission_input: Float[Array, "*T N U"] | None
+
+    def __init__(
+        self,
+        initial_mean: Array,
+        initial_covariance: Array,
+        transition_matrix: Array,
+        transition_covariance: Array,
+        emission_matrix: Array,
+        emission_covariance: Array,
+        transition_bias: Array | None = None,
+        emission_bias: Array | None = None,
+        transition_input: Array | None = None,
+        emission_input: Array | None = None,
+        diffuse: Array | None = None,
+    ):
+        if diffuse is not None:
+            raise NotImplementedError(
+                "diffuse: exact diffuse initialisation is not there yet; give those states a large "
+                "initial_covariance, such as 1e6 times the variance of the data"
+            )
+        self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
+        state = self.initial_mean.shape[0]
+        self._initial_covariance = _covariance("initial_covariance", initial_covariance, (state, state))
+        self.transition_matrix = _in_time("transition_matrix", transition_matrix, (state, state))
+        self._transition_covariance = _covariance("transition_covariance", transition_covariance, (state, state))
+        self.emission_matrix = _in_time("emission_matrix", emission_matrix, ("N", state))
+        seen = self.emission_matrix.shape[-2]
+        self._emission_covariance = _covariance("emission_covariance", emission_covariance, (seen, seen))
+        self.transition_bias = _in_time("transition_bias", transition_bias, (state,))
+        self.emission_bias = _in_time("emission_bias", emission_bias, (seen,))
+        self.transition_input = _in_time("transition_input", transition_input, (state, "U"))
+        inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
+        self.emission_input = _in_time("emission_input", emission_input, (seen, inputs))
+        self._check_time_axes()
+
+    # -- parameters -------------------------------------------------------------------------------------------
+
+    @property
+    def initial_covariance(self) -> Float[Array, "D D"]:
+        """Covariance of x_1."""
+        return self._initial_covariance.matrix
+
+    @property
+    def transition_covariance(self) -> Float[Array, "*T D D"]:
+        """Covariance of the state noise."""
+        return self._transition_covariance.matrix
+
+    @property
+    def emission_covariance(self) -> Float[Array, "*T N N"]:
+        """Covariance of the observation noise."""
+        return self._emission_covariance.matrix
+
+    @property
+    def num_dims(self) -> int:
+        """D."""
+        return self.initial_mean.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        """U; 0 if the model reads no inputs."""
+        matrices = [m for m in (self.transition_input, self.emission_input) if m is not None]
+        return matrices[0].shape[-1] if matrices else 0
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return (self.emission_matrix.shape[-2],)
+
+    @property
+    def num_steps(self) -> int | None:
+        """T of the parameters that vary in time, or None."""
+        lengths = {array.shape[0] for _, array, rank in self._timed() if array is not None and array.ndim > rank}
+        return min(lengths) if lengths else None
+
+    def _timed(self) -> list[tuple[str, Array | None, int]]:
+        """(name, array, rank when constant) of every parameter that may vary in time."""
+        return [
+            ("transition_matrix", self.transition_matrix, 2),
+            ("transition_covariance", self._transition_covariance.root, 2),
+            ("emission_matrix", self.emission_matrix, 2),
+            ("emission_covariance", self._emission_covariance.root, 2),
+            ("transition_bias", self.transition_bias, 1),
+            ("emission_bias", self.emission_bias, 1),
+            ("transition_input", self.transition_input, 2),
+            ("emission_input", self.emission_input, 2),
+        ]
+
+    def _check_time_axes(self) -> None:
+        sizes = {name: a.shape[0] for name, a, rank in self._timed() if a is not None and a.ndim > rank}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"time-varying parameters must share their leading axis T, got {sizes}")
+
+    # -- the recursion ----------------------------------------------------------------------------------------
+
+    def prepare(self, steps: Step) -> Step:
+        """Parameters that vary in time, input effects, and partly missing vectors, for all times at once."""
+        t, u = steps.t, steps.u
+        transition = Dynamics(
+            _at(self.transition_matrix, t, 2),
+            _offset(self.transition_bias, self.transition_input, t, u),
+            _at(self._transition_covariance.lower, t, 2),
+        )
+        emission = Dynamics(
+            _at(self.emission_matrix, t, 2),
+            _offset(self.emission_bias, self.emission_input, t, u),
+            _at(self._emission_covariance.lower, t, 2),
+        )
+        known, y = Known(transition, emission), steps.y
+        if partly_missing(steps):
+            y = jax.vmap(lambda y, u, seen: _measure(y, self._emission(u), seen))(y, known, steps.observed)
+        return dataclasses.replace(steps, u=known, y=y)
+
+    def _transition(self, u: Known) -> Dynamics:
+        """F, b and Q½ at one time."""
+        bias = jnp.zeros_like(self.initial_mean) if self.transition_bias is None else self.transition_bias
+        constant = Dynamics(self.transition_matrix, bias, self._transition_covariance.lower)
+        return _filled(u.transition, constant)
+
+    def _emission(self, u: Known) -> Dynamics:
+        """H, d and R½ at one time."""
+        dtype = self.initial_mean.dtype
+        bias = jnp.zeros(self.event_shape, dtype) if self.emission_bias is None else self.emission_bias
+        return _filled(u.emission, Dynamics(self.emission_matrix, bias, self._emission_covariance.lower))
+
+    def init(self, u: Known, *, key: Key | None = None) -> Gaussian:
+        """The initial distribution."""
+        return Gaussian(self.initial_mean, self._initial_covariance.lower)
+
+    def predict(self, belief: Gaussian, u: Known, *, key: Key | None = None) -> Gaussian:
+        """F m + b, and the root of F P Fᵀ + Q."""
+        return GaussianKernel(*self._transition(u)).apply(belief)
+
+    def update(
+        self, prior: Gaussian, u: Known, y: Float[Array, "N"] | Measurement, *, key: Key | None = None
+    ) -> tuple[Gaussian, Scalar]:
+        """Condition on y: one QR of the root of the joint of (y, x)."""
+        (matrix, offset, noise), value, missing = self._measured(u, y)
+        # 1. [[H L, R½], [L, 0]] is a root of the joint covariance of (y, x); 2. made triangular,
+        # [[S½, 0], [G, P½]], it shows the innovation covariance S, the gain G S^-½ and the posterior root.
+        innovation, gain, root = _condition(matrix, prior.root, noise)
+        residual = value - multiply(matrix, prior.mean) - offset
+        mean = prior.mean + multiply(gain, solve_lower(innovation, residual))
+        # A missing component reads zero with unit variance: take its -½ log 2π out again.
+        unread = missing * 0.5 * jnp.log(2 * jnp.pi).astype(residual.dtype)
+        return Gaussian(mean, root), log_normal_density(residual, innovation) + unread
+
+    def emit(self, prior: Gaussian, u: Known) -> Distribution:
+        """N(H m + d, H P Hᵀ + R)."""
+        seen = GaussianKernel(*self._emission(u)).apply(prior)
+        return multivariate_normal(seen.mean, seen.root)
+
+    def lift(self, u: Known, y: Float[Array, "N"] | Measurement | None) -> GaussianMap:
+        """p(x_t | x_{t-1}, y_t) and p(y_t | x_{t-1}) in square-root form (Yaghoobi et al. 2022, eqs. 8-10)."""
+        matrix, offset, noise = self._transition(u)
+        if y is None:
+            return GaussianMap(matrix, offset, noise, jnp.zeros_like(offset), jnp.zeros_like(matrix))
+        (seeing, shift, blur), value, _ = self._measured(u, y)
+        innovation, gain, root = _condition(seeing, noise, blur)
+        # A noise-free view of a noise-free state fixes the past exactly, which this form cannot hold.
+        innovation = jnp.where(jnp.any(empty_pivots(innovation)), jnp.nan, innovation)
+        whitened = solve_lower(innovation, multiply(seeing, matrix))  # (N, D)
+        residual = solve_lower(innovation, value - multiply(seeing, offset) - shift)
+        return GaussianMap(
+            matrix=matrix - multiply(gain, whitened),
+            offset=offset + multiply(gain, residual),
+            noise=root,
+            information=multiply(whitened.T, residual),
+            precision=triangular_root(whitened.T),
+        )
+
+    def reverse(self, filtered: Gaussian, predicted: Gaussian, u: Known) -> GaussianKernel:
+        """The Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), in square-root form."""
+        matrix, _, noise = self._transition(u)
+        ahead, cross, root = _condition(matrix, filtered.root, noise)
+        gain = solve_lower_transposed(ahead, cross.T).T
+        return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
+
+    def _measured(self, u: Known, y: Array | Measurement) -> tuple[Dynamics, Array, Array | float]:
+        """The emission that y went through, its value, and how many components are missing."""
+        if isinstance(y, Measurement):
+            return y.emission, y.y, y.num_missing
+        return self._emission(u), y, 0.0
+
+    # -- drawing ----------------------------------------------------------------------------------------------
+
+    def initial_state(self, u: Known) -> Distribution:
+        """N(initial_mean, initial_covariance)."""
+        return multivariate_normal(self.initial_mean, self._initial_covariance.lower)
+
+    def next_state(self, state: Float[Array, "D"], u: Known) -> Distribution:
+        """N(F x + b, Q)."""
+        matrix, offset, root = self._transition(u)
+        return multivariate_normal(multiply(matrix, state) + offset, root)
+
+    def observation(self, state: Float[Array, "D"], u: Known) -> Distribution:
+        """N(H x + d, R)."""
+        matrix, offset, root = self._emission(u)
+        return multivariate_normal(multiply(matrix, state) + offset, root)
+
+
+def _condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first)."""
+    seen, size = matrix.shape[0], root.shape[0]
+    joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
+    lower = triangular_root(joint)
+    return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
+
+
+def _measure(y: Float[Array, "N"], emission: Dynamics, observed: Bool[Array, "N"]) -> Measurement:
+    own = jnp.diag(jnp.where(observed, 0, 1).astype(y.dtype))
+    kept = jnp.where(observed[:, None], emission.root, 0)
+    root = triangular_root(jnp.concatenate([kept, own], axis=1))
+    matrix = jnp.where(observed[:, None], emission.matrix, 0)
+    offset = jnp.where(observed, emission.offset, 0)
+    return Measurement(jnp.where(observed, y, 0), Dynamics(matrix, offset, root), jnp.sum(own))
+
+
+def _filled(varying: Dynamics, constant: Dynamics) -> Dynamics:
+    """What varies in time where there is such, the constant elsewhere."""
+    return Dynamics(*(c if v is None else v for v, c in zip(varying, constant, strict=True)))
+
+
+def _at(parameter: Array, t: Array, rank: int) -> Array | None:
+    """A time-varying parameter at times t (T,), NaN beyond the last one it has; None for a constant one."""
+    if parameter.ndim == rank:
+        return None
+    return jnp.take(parameter, t, axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def _offset(bias: Array | None, matrix: Array | None, t: Array, u: PyTree) -> Float[Array, "T D"] | None:
+    """bias_t + matrix_t u_t for all times; None for a constant bias without inputs."""
+    varying = None if bias is None else _at(bias, t, 1)
+    if matrix is None:
+        return varying
+    matrices = _at(matrix, t, 2)
+    effect = jnp.einsum("ij,tj->ti" if matrices is None else "tij,tj->ti", matrix if matrices is None else matrices, u, precision="highest")
+    return effect if bias is None else effect + (bias if varying is None else varying)
+
+
+def _in_time(name: str, array: Array | None, axes: tuple) -> Array | None:
+    """A parameter with or without a leading axis T."""
+    if array is None:
+        return None
+    return checks.real(name, array, axes if jnp.ndim(array) != len(axes) + 1 else ("T", *axes))
+
+
+def _covariance(name: str, array: Array, axes: tuple) -> Covariance:
+    timed = jnp.ndim(array) == 3 and name != "initial_covariance"
+    return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))

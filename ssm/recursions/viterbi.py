@@ -1,0 +1,67 @@
+"""The best path: the hidden Markov model with max-product in the place of sum-product (Viterbi 1967)."""
+
+from typing import final
+
+import jax.numpy as jnp
+
+from ssm.logspace import log
+from ssm.maps.base import AbstractKernel
+from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
+from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion, Step
+from ssm.recursions.hmm import HMM
+from ssm.recursions.likelihoods import LogLikelihood
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+
+
+@final
+class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Scores]):
+    """belief_j = max over paths into state j; the increments sum to the log-probability of the best path."""
+
+    model: HMM
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """As the model's."""
+        return self.model.event_shape
+
+    def prepare(self, steps: Step) -> Step:
+        """As the model does."""
+        return self.model.prepare(steps)
+
+    def init(self, u: PyTree, *, key: Key | None = None) -> Scores:
+        """log π."""
+        return Scores(log(self.model.initial))
+
+    def predict(self, belief: Scores, u: PyTree, *, key: Key | None = None) -> Scores:
+        """max_i (δ_i + log A_ij)."""
+        return Scores(jnp.max(belief.values[:, None] + log(self.model.transition), axis=0))
+
+    def update(
+        self, prior: Scores, u: PyTree, y: LogLikelihood, *, key: Key | None = None
+    ) -> tuple[Scores, Scalar]:
+        """Add the log-likelihood; take out the best score, which is the increment."""
+        values = prior.values + y.values
+        highest = jnp.max(values)
+        impossible = highest == -jnp.inf
+        values = jnp.where(impossible, prior.values, values)
+        return Scores(values - best_score(values)), highest
+
+    def lift(self, u: PyTree, y: LogLikelihood | None) -> MaxPlusMap:
+        """log A_ij + log-likelihood_j."""
+        matrix = log(self.model.transition)
+        return MaxPlusMap(matrix if y is None else matrix + y.values)
+
+    def reverse(self, filtered: Scores, predicted: Scores, u: PyTree) -> "BestPredecessor":
+        """x_t = argmax_i (δ_i + log A_i,x_{t+1})."""
+        return BestPredecessor(filtered.values, log(self.model.transition))
+
+
+class BestPredecessor(AbstractKernel[Scores]):
+    """The state before, on the best path through the state after."""
+
+    values: Float[Array, "K"]
+    log_transition: Float[Array, "K K"]
+
+    def sample(self, key: Key | None, state: Int[Array, ""]) -> Int[Array, ""]:
+        """The best predecessor; nothing is drawn."""
+        return jnp.argmax(self.values + self.log_transition[:, state])

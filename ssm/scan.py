@@ -1,0 +1,126 @@
+"""The one driver: filtering, forecasting, smoothing, sampling and decoding all run through `scan`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.maps.base import AbstractMap
+from ssm.recursion import AbstractRecursion, Step
+from ssm.schedules.base import AbstractSchedule
+from ssm.schedules.sequential import Sequential
+from ssm.shapes import Array, Float, Key, PyTree
+from ssm.trees import index, length, select
+
+
+class Saved(NamedTuple):
+    """Everything that a step knows: stacked, the full record of a run."""
+
+    predicted: Any
+    filtered: Any
+    log_evidence: Float[Array, "*batch"]
+
+
+def everything(saved: Saved) -> PyTree:
+    """Save the full record."""
+    return saved
+
+
+def evidence_only(saved: Saved) -> PyTree:
+    """Save log p(y_t | y_<t) alone."""
+    return saved.log_evidence
+
+
+def scan(
+    recursion: AbstractRecursion,
+    steps: Step,
+    *,
+    schedule: AbstractSchedule = Sequential(),
+    belief: Any = None,
+    key: Key | None = None,
+    save: Callable[[Saved], PyTree] = everything,
+) -> tuple[Any, PyTree]:
+    """Walk a recursion through prepared steps (T, ...): its last belief, and what `save` kept, stacked (T, ...).
+
+    Starts from `recursion.init`, or continues after the filtered `belief`. In Python, with every step observed::
+
+        prior = recursion.init(steps[0].u)
+        for step in steps:
+            belief, log_evidence = recursion.update(prior, step.u, step.y)
+            record.append(save(Saved(prior, belief, log_evidence)))
+            prior = recursion.predict(belief, next_step.u)
+
+    The keys of step t are folded from `key` and t, so results depend neither on T nor on the schedule.
+    """
+    total = length(steps.t)
+    start = None
+    if belief is None:
+        start = recursion.init(index(steps.u, 0), key=_fold(key, steps.t[0], 0))
+        belief = start
+        if steps.first is None:
+            steps = _with_first(steps, jnp.arange(total) == 0)
+        else:
+            steps, start = _with_first(steps, steps.first.at[0].set(True)), None
+    return schedule.run(_Walk(recursion, start, key, save), belief, steps)
+
+
+class _Walk(eqx.Module):
+    """One step of a recursion, with its flags: the only place where they are read."""
+
+    recursion: AbstractRecursion
+    start: Any  # the belief at every `first`, when it is the same one
+    key: Key | None
+    save: Callable = eqx.field(static=True)
+
+    def __call__(self, belief: Any, step: Step) -> tuple[Any, PyTree]:
+        """One step as a function: the body of `lax.scan`."""
+        prior, posterior, log_evidence = self._advance(belief, step)
+        return posterior, self.save(Saved(prior, posterior, log_evidence))
+
+    def lift(self, step: Step) -> AbstractMap:
+        """One step as a map, for schedules that compose."""
+        whole = self.recursion.lift(step.u, step.y)
+        if step.observed is not None:
+            whole = select(jnp.any(step.observed), whole, self.recursion.lift(step.u, None))
+        if step.first is not None:
+            posterior, _ = self._correct(self._initial(step), step)
+            whole = select(step.first, whole.forget(posterior), whole)
+        if step.padding is not None:
+            whole = select(step.padding, whole.identity(), whole)
+        return whole
+
+    def _advance(self, belief: Any, step: Step) -> tuple[Any, Any, Array]:
+        prior = self.recursion.predict(belief, step.u, key=_fold(self.key, step.t, 1))
+        if step.first is not None:
+            prior = select(step.first, self._initial(step), prior)
+        posterior, log_evidence = self._correct(prior, step)
+        if step.padding is not None:
+            prior = select(step.padding, belief, prior)
+            posterior = select(step.padding, belief, posterior)
+            log_evidence = jnp.where(step.padding, 0, log_evidence)
+        return prior, posterior, log_evidence
+
+    def _initial(self, step: Step) -> Any:
+        if self.start is not None:
+            return self.start
+        return self.recursion.init(step.u, key=_fold(self.key, step.t, 0))
+
+    def _correct(self, prior: Any, step: Step) -> tuple[Any, Array]:
+        key = _fold(self.key, step.t, 2)
+        posterior, log_evidence = self.recursion.update(prior, step.u, step.y, key=key)
+        if step.observed is None:
+            return posterior, log_evidence
+        seen = jnp.any(step.observed)
+        missed = self.recursion.miss(prior, step.u, key=key)
+        return select(seen, posterior, missed), jnp.where(seen, log_evidence, 0)
+
+
+def _with_first(steps: Step, first: Array) -> Step:
+    return eqx.tree_at(lambda s: s.first, steps, first, is_leaf=lambda leaf: leaf is None)
+
+
+def _fold(key: Key | None, t: Array | None, purpose: int) -> Key | None:
+    """The key of one purpose (0 init, 1 predict, 2 update) at one time."""
+    return None if key is None else jax.random.fold_in(jax.random.fold_in(key, t), purpose)

@@ -1,0 +1,8 @@
+"""Ways to walk through time."""
+
+from ssm.schedules.associative import Associative as Associative
+from ssm.schedules.auto import resolve as resolve
+from ssm.schedules.base import AbstractSchedule as AbstractSchedule
+from ssm.schedules.blocked import Blocked as Blocked
+from ssm.schedules.fixed_point import FixedPoint as FixedPoint
+from ssm.schedules.sequential import Sequential as Sequential

@@ -1,0 +1,37 @@
+"""How the beliefs of all times are found; what happens at each time is coded once, in the walk."""
+
+from typing import Any, ClassVar, Protocol
+
+import equinox as eqx
+
+from ssm.maps.base import AbstractMap
+from ssm.recursion import AbstractRecursion, Step
+from ssm.shapes import PyTree
+
+
+class Walk(Protocol):
+    """What `ssm.scan` hands to a schedule: one step, as a function and (for parallel recursions) as data."""
+
+    recursion: AbstractRecursion
+
+    def __call__(self, belief: Any, step: Step) -> tuple[Any, PyTree]:
+        """The next filtered belief, and what the caller asked to save."""
+        ...
+
+    def lift(self, step: Step) -> AbstractMap:
+        """The same step as a map between beliefs."""
+        ...
+
+
+class AbstractSchedule(eqx.Module):
+    """A way to walk through time. All schedules give the same beliefs, up to rounding."""
+
+    requires: ClassVar[type[AbstractRecursion]] = AbstractRecursion
+
+    def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
+        """The last filtered belief, and what was saved at each of the T steps, stacked."""
+        raise NotImplementedError
+
+    def supports(self, recursion: AbstractRecursion) -> bool:
+        """Whether this schedule can walk this recursion."""
+        return isinstance(recursion, self.requires)

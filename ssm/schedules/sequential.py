@@ -1,0 +1,28 @@
+"""One step after the other."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ssm.recursion import Step
+from ssm.schedules.base import AbstractSchedule, Walk
+from ssm.shapes import PyTree
+
+
+class Sequential(AbstractSchedule):
+    """One `lax.scan`: the least work, T steps deep. The reference for the other schedules.
+
+    `unroll` steps are compiled into one loop body; on CPUs 1 is fastest (`python -m benchmarks schedules`).
+    """
+
+    unroll: int = eqx.field(static=True, default=1)
+
+    def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
+        """See `AbstractSchedule.run`."""
+        return walk_in_order(walk, belief, steps, self.unroll)
+
+
+def walk_in_order(walk: Walk, belief: Any, steps: Step, unroll: int = 1) -> tuple[Any, PyTree]:
+    """`lax.scan` over the steps."""
+    return jax.lax.scan(lambda carry, step: walk(carry, step), belief, steps, unroll=unroll)

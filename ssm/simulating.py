@@ -1,0 +1,73 @@
+"""More of it: drawing states and observations from a model."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.checks import positive_int
+from ssm.data import check_key, future_steps
+from ssm.parameters import constrain
+from ssm.recursion import AbstractRecursion, AbstractStateSpace, Step
+from ssm.shapes import Array, Key, PyTree
+from ssm.trees import index, select
+
+
+def simulate(model: AbstractRecursion | AbstractStateSpace, key: Key, steps: int, inputs: PyTree = None) -> tuple[PyTree, Array]:
+    """Draw one sequence: its states (steps, ...) and observations (steps, *event).
+
+    Shapes: `inputs` (steps, U). The states are discrete (steps,) for an HMM, vectors (steps, D) for a
+    LinearGaussian, hidden states for an RNN. Draws do not depend on `steps`: a longer run begins with the
+    shorter one. Raises ValueError for missing inputs, TypeError for an untyped key.
+    """
+    check_key(key)
+    ahead = future_steps(model, positive_int("steps", steps), inputs, name="inputs")
+    return _simulate(model, ahead, key)
+
+
+@eqx.filter_jit
+def _simulate(model, steps, key):
+    model = constrain(model)
+    return draw_path(model, None, model.prepare(steps), key)
+
+
+def draw_path(model: Any, belief: Any, steps: Step, key: Key) -> tuple[PyTree, Array]:
+    """States and observations drawn one after the other, from the start or from after the filtered `belief`.
+
+    For a constrained model and prepared steps (T, ...) whose y is not read.
+    """
+    draw = _draw_state if isinstance(model, AbstractStateSpace) else _draw_belief
+
+    def body(carry: tuple[Any, Array], step: Step) -> tuple[Any, tuple[PyTree, Array]]:
+        state, started = carry
+        state, seen, y = draw(model, state, started, step.u, jax.random.fold_in(key, step.t))
+        return (state, jnp.ones((), bool)), (seen, y)
+
+    first = index(steps, 0)
+    key_start = jax.random.fold_in(key, first.t)
+    if belief is not None:
+        start = belief.sample(jax.random.fold_in(key_start, 1)) if isinstance(model, AbstractStateSpace) else belief
+    elif isinstance(model, AbstractStateSpace):
+        start = model.initial_state(first.u).sample(seed=key_start)
+    else:
+        start = model.init(first.u, key=key_start)
+    carry = (start, jnp.asarray(belief is not None))
+    return jax.lax.scan(body, carry, steps)[1]
+
+
+def _draw_state(model: AbstractStateSpace, state: PyTree, started: Array, u: PyTree, key: Key):
+    """x_t from x_{t-1} (or from the initial distribution), then y_t from x_t."""
+    for_state, for_y = jax.random.split(key)
+    first = model.initial_state(u).sample(seed=for_state)
+    state = select(started, model.next_state(state, u).sample(seed=for_state), first)
+    return state, state, model.observation(state, u).sample(seed=for_y)
+
+
+def _draw_belief(model: AbstractRecursion, belief: Any, started: Array, u: PyTree, key: Key):
+    """Move the belief, draw y_t from what it predicts, and correct it by that very draw."""
+    for_move, for_y, for_update = jax.random.split(key, 3)
+    prior = select(started, model.predict(belief, u, key=for_move), model.init(u, key=for_move))
+    y = model.emit(prior, u).sample(seed=for_y)
+    posterior, _ = model.update(prior, u, y, key=for_update)
+    return posterior, prior.state, y

@@ -1,0 +1,111 @@
+"""The past: smoothing, and drawing whole paths of the state."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ssm.data import check_key, needs_key, observe, over_sequences
+from ssm.forward import forward
+from ssm.parameters import constrain
+from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
+from ssm.recursions.backward import PathSampler, backward_steps
+from ssm.checks import positive_int
+from ssm.scan import scan
+from ssm.schedules import AbstractSchedule, Sequential, resolve
+from ssm.shapes import Array, Float, Key, PyTree
+from ssm.statistics import smooth_backward
+from ssm.trees import reverse
+
+
+class Smoothed(eqx.Module):
+    """What the whole sequence says about each time: stacked beliefs p(x_t | y_{1:T}), and log p(y_{1:T})."""
+
+    smoothed: Any
+    log_prob: Float[Array, "*B"]
+
+
+def smooth(
+    model: AbstractReversibleRecursion,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+    key: Key | None = None,
+) -> Smoothed:
+    """Beliefs about each time, from the past and the future.
+
+    Arguments and errors as in `ssm.filter`; TypeError for a model that cannot be walked backwards.
+    Source: Rauch, Tung & Striebel 1965 for Gaussians, the backward pass of Rabiner 1989 for Markov chains,
+    both as one recursion over the reversed kernels p(x_t | x_{t+1}, y_<=t).
+    """
+    _check_reversible(model, "smooth")
+    needs_key(model, key, "smooth")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _smooth(model, sequences, resolve(schedule, model), key)
+
+
+def posterior_sample(
+    model: AbstractReversibleRecursion,
+    key: Key,
+    ys: Array,
+    num_samples: int,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+) -> PyTree:
+    """Paths drawn from p(x_{1:T} | y_{1:T}): (num_samples, T, ...), with a leading B for a batch.
+
+    Forward filtering, backward sampling (Frühwirth-Schnatter 1994; for particles Godsill, Doucet & West 2004).
+    Other arguments and errors as in `ssm.smooth`.
+    """
+    _check_reversible(model, "posterior_sample")
+    check_key(key)
+    positive_int("num_samples", num_samples)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _posterior_sample(model, sequences, resolve(schedule, model), key, num_samples)
+
+
+def _check_reversible(model: AbstractRecursion, verb: str) -> None:
+    if isinstance(model, AbstractRecursion) and not isinstance(model, AbstractReversibleRecursion):
+        raise TypeError(
+            f"model: {verb} walks backwards in time, which {type(model).__name__} cannot; ssm.HMM, "
+            "ssm.LinearGaussian, ssm.RNN and ssm.ParticleFilter can"
+        )
+
+
+@eqx.filter_jit
+def _smooth(model, sequences, schedule, key):
+    model = constrain(model)
+
+    def one(steps: Step, key: Key | None) -> Smoothed:
+        steps = model.prepare(steps)
+        _, log_evidence, saved = forward(model, steps, schedule, key, fast=not sequences.batched)
+        return Smoothed(smooth_backward(model, steps, saved, schedule), log_evidence.sum())
+
+    return over_sequences(one, sequences, key)
+
+
+@eqx.filter_jit
+def _posterior_sample(model, sequences, schedule, key, num_samples):
+    model = constrain(model)
+
+    def one(steps: Step, key: Key) -> PyTree:
+        steps = model.prepare(steps)
+        forward_key, *keys = jax.random.split(key, 2)
+        _, _, saved = forward(model, steps, schedule, forward_key, fast=not sequences.batched)
+        back = backward_steps(steps, saved)
+
+        def path(key: Key) -> PyTree:
+            save = lambda saved: saved.filtered.state
+            return reverse(scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save)[1])
+
+        return jax.vmap(path)(jax.random.split(keys[0], num_samples))
+
+    return over_sequences(one, sequences, key)

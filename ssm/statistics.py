@@ -1,0 +1,129 @@
+"""Expected statistics, Q, and the evidence whose gradient they are (Fisher's identity).
+
+    ∇ log p(y; θ) = E_{p(x|y)} [∇ log p(x, y; θ)] = ∇_θ Q(θ, statistics)     at θ = the current parameters
+
+EM maximises Q, gradient methods take a step up ∇Q, and both get the statistics from one forward and one
+backward pass. Because the backward pass of `evidence` *is* that identity, reverse mode keeps (T, K) beliefs
+where differentiating through the scan would keep what every operation of every step needs.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.data import observe, over_sequences
+from ssm.forward import forward
+from ssm.parameters import constrain
+from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
+from ssm.recursions.backward import Smoother, backward_steps
+from ssm.scan import Saved, evidence_only, scan
+from ssm.schedules import AbstractSchedule, resolve
+from ssm.shapes import Array, Key, PyTree, Scalar
+from ssm.trees import reverse
+
+
+def expected_statistics(
+    model: AbstractExpectation,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+) -> PyTree:
+    """E[sufficient statistics | ys] under the model, such as the expected counts of an HMM.
+
+    For an `HMM`: `.initial` (K,), `.transitions` (K, K), `.states` (T, K), with a leading B for a batch.
+    Arguments as in `ssm.filter`. Raises TypeError for a model without tractable statistics.
+    """
+    _check_tractable(model, "expected_statistics")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _expected_statistics(model, sequences, resolve(schedule, model))
+
+
+@eqx.filter_jit
+def _expected_statistics(model, sequences, schedule):
+    model = constrain(model)
+
+    def one(steps: Step, key: None) -> PyTree:
+        return statistics_of(model, model.prepare(steps), schedule, fast=not sequences.batched)[0]
+
+    return over_sequences(one, sequences, None)
+
+
+def Q(model: AbstractExpectation, statistics: PyTree, ys: Array, inputs: PyTree = None, **observed: Array) -> Scalar:
+    """E[log p(x, y; model)] under the posterior that `statistics` came from, a sum over the batch.
+
+    `ys`, `inputs` and the keywords `mask`, `lengths`, `starts` as they were given to `expected_statistics`.
+    Its gradient at the model that made the statistics is the gradient of `log_prob`.
+    """
+    _check_tractable(model, "Q")
+    sequences = observe(model, ys, inputs, **observed)
+    plain = constrain(model)
+    one = lambda steps, key, these: plain.expected_log_prob(plain.prepare(steps), these)
+    return jnp.sum(over_sequences(one, sequences, None, statistics))
+
+
+def _check_tractable(model: AbstractRecursion, verb: str) -> None:
+    if not isinstance(model, AbstractExpectation):
+        raise TypeError(
+            f"model: {verb} needs a model with tractable expected statistics, such as ssm.HMM, "
+            f"got {type(model).__name__}; gradient methods (ssm.SGD) do without"
+        )
+
+
+# -- inside jit -----------------------------------------------------------------------------------------------
+
+
+def statistics_of(
+    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, *, fast: bool = True
+) -> tuple[PyTree, Array]:
+    """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and prepared steps."""
+    _, log_evidence, saved = forward(model, steps, schedule, None, fast=fast)
+    smoothed = smooth_backward(model, steps, saved, schedule)
+    return model.statistics(steps, saved.predicted, saved.filtered, smoothed), log_evidence
+
+
+def smooth_backward(model: Any, steps: Step, saved: Saved, schedule: AbstractSchedule) -> PyTree:
+    """Smoothed beliefs (T, ...), from what the forward pass saved."""
+    back = backward_steps(steps, saved)
+    _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered)
+    return reverse(smoothed)
+
+
+def evidence(
+    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
+) -> Scalar:
+    """log p(y_{1:T}) for a constrained model and prepared steps."""
+    if isinstance(model, AbstractExpectation):
+        return _expectation_evidence((model, steps), schedule, fast)
+    _, log_evidence, _ = forward(model, steps, schedule, key, fast=fast, save=evidence_only)
+    return jnp.sum(log_evidence)
+
+
+@eqx.filter_custom_vjp
+def _expectation_evidence(model_and_steps, schedule, fast):
+    model, steps = model_and_steps
+    _, log_evidence, _ = forward(model, steps, schedule, None, fast=fast, save=evidence_only)
+    return jnp.sum(log_evidence)
+
+
+@_expectation_evidence.def_fwd
+def _evidence_forward(perturbed, model_and_steps, schedule, fast):
+    del perturbed
+    model, steps = model_and_steps
+    _, log_evidence, saved = forward(model, steps, schedule, None, fast=fast)
+    return jnp.sum(log_evidence), saved
+
+
+@_expectation_evidence.def_bwd
+def _evidence_backward(saved, cotangent, perturbed, model_and_steps, schedule, fast):
+    del perturbed, fast
+    model, steps = model_and_steps
+    smoothed = smooth_backward(model, steps, saved, schedule)
+    statistics = model.statistics(steps, saved.predicted, saved.filtered, smoothed)
+    expected = lambda both: both[0].expected_log_prob(both[1], statistics)
+    return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))

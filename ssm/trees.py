@@ -1,0 +1,48 @@
+"""Small operations on whole pytrees of arrays."""
+
+import jax
+import jax.numpy as jnp
+
+from ssm.shapes import Array, Flag, PyTree
+
+
+def select(condition: Flag, if_true: PyTree, if_false: PyTree) -> PyTree:
+    """`jnp.where` on every leaf, with one scalar condition."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
+
+
+def index(tree: PyTree, i: int | Array | slice) -> PyTree:
+    """Entry (or slice) `i` of the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+def length(tree: PyTree) -> int:
+    """Size of the leading axis that all leaves share."""
+    return jax.tree.leaves(tree)[0].shape[0]
+
+
+def prepend(first: PyTree, rest: PyTree) -> PyTree:
+    """Put one entry before the leading axis of every leaf: (...) and (T, ...) to (T + 1, ...)."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
+
+
+def append(rest: PyTree, last: PyTree) -> PyTree:
+    """Put one entry after the leading axis of every leaf: (T, ...) and (...) to (T + 1, ...)."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), rest, last)
+
+
+def reverse(tree: PyTree) -> PyTree:
+    """Every leaf with its leading axis backwards."""
+    return jax.tree.map(lambda leaf: leaf[::-1], tree)
+
+
+def stack(trees: list[PyTree]) -> PyTree:
+    """Trees of one structure as one tree with a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def float_dtype(tree: PyTree) -> jnp.dtype:
+    """The widest floating dtype among the leaves; the default one if there is none."""
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
+    return max(floats, key=lambda dtype: jnp.dtype(dtype).itemsize) if floats else jnp.zeros(()).dtype
