@@ -9,8 +9,10 @@ from ssm.filtering import filter as filter
 from ssm.filtering import init as init
 from ssm.filtering import log_prob as log_prob
 from ssm.filtering import step as step
+from ssm.forecasting import forecast as forecast
 from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
+from ssm.simulating import simulate as simulate
 from ssm.smoothing import Smoothed as Smoothed
 from ssm.smoothing import posterior_sample as posterior_sample
 from ssm.smoothing import smooth as smooth

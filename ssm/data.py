@@ -4,6 +4,7 @@ Inside the library every array is finite where it counts, flags are booleans and
 checked where they are concrete; under `jit` the shapes, ranks and dtypes still are.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,16 +69,33 @@ def observe(
 
 
 def future_steps(
-    model: AbstractRecursion, count: int, inputs: PyTree, *, start: Array | int = 0, name: str = "future_inputs"
+    model: AbstractRecursion, lead: tuple[int, ...], inputs: PyTree, start: Array | int = 0, name: str = "inputs"
 ) -> Step:
-    """`count` steps with nothing observed, whose times begin at `start`; shapes of `inputs` (count, U)."""
+    """Steps with leading axes `lead`, (steps,) or (B, steps), and nothing observed, at times start, start + 1, ...
+
+    Shapes: `inputs` (*lead, U), `start` () or (B,).
+    """
+    times = jnp.asarray(start)[..., None] + jnp.arange(lead[-1])
+    covered = model.num_steps
+    if covered is not None and is_concrete(times) and int(times.max()) >= covered:
+        raise ValueError(f"steps: time-varying parameters cover {covered} steps, but step {int(times.max()) + 1} was asked for")
     kind = int if model.event_kind == "symbol" else float_dtype(model)
     return Step(
-        u=_inputs(model, inputs, (count,), name),
-        y=jnp.zeros((count, *model.event_shape), kind),
-        observed=jnp.zeros(count, bool),
-        t=start + jnp.arange(count),
+        u=_inputs(model, inputs, lead, name),
+        y=jnp.zeros((*lead, *model.event_shape), kind),
+        observed=jnp.zeros(lead, bool),
+        t=jnp.broadcast_to(times, lead),
     )
+
+
+def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Step:
+    """Future steps with their observations filled in; `ys` has the leading axes of `ahead`."""
+    ys = _as_array("future_ys", ys)
+    lead = ahead.t.shape
+    if tuple(ys.shape) != (*lead, *model.event_shape):
+        raise ValueError(f"future_ys: expected shape {(*lead, *model.event_shape)}, got {tuple(ys.shape)}")
+    ys, observed = _observed(model, ys, None, None, lead)
+    return dataclasses.replace(ahead, y=ys, observed=observed)
 
 
 def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:

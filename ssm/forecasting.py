@@ -7,49 +7,74 @@ import jax
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
-from ssm.data import check_key, future_steps, needs_key, observe, over_sequences
-from ssm.distributions import is_symbolic, quantile
+from ssm.data import future_steps, needs_key, observe, over_sequences
+from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.forward import forward
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import scan
 from ssm.schedules import Sequential
-from ssm.shapes import Array, Float, Key, PyTree
-from ssm.simulating import draw_path
+from ssm.shapes import Array, Key, PyTree
 
 
-class AbstractForecast(eqx.Module):
-    """A distribution over the next steps: arrays of shape (steps, *event), with a leading B for a batch."""
+def forecast(
+    model: AbstractRecursion,
+    ys: Array,
+    steps: int,
+    inputs: PyTree = None,
+    future_inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    num_samples: int = 1000,
+    key: Key | None = None,
+) -> AbstractForecast:
+    """p(y_{T+1}, ..., y_{T+steps} | y_{1:T}): the next `steps` observations after each sequence's own end.
 
-    @property
-    def mean(self) -> Float[Array, "*B steps *event"]:
-        """Expected observations."""
-        raise NotImplementedError
+    Exact for models whose belief moves on without seeing its own draws (HMM, LinearGaussian, input-driven RNN);
+    otherwise (particles, models fed their own outputs) from `num_samples` drawn futures, which need a `key`.
+    Shapes: `future_inputs` (steps, U) or (B, steps, U); other arguments and errors as in `ssm.filter`.
+    """
+    positive_int("steps", steps)
+    positive_int("num_samples", num_samples)
+    needs_key(model, key, "forecast")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths)
+    lead = sequences.steps.t.shape[:-1]
+    ends = jnp.full(lead, sequences.size) if lengths is None else jnp.asarray(lengths)
+    ahead = future_steps(model, (*lead, steps), future_inputs, ends, "future_inputs")
+    if not (model.feeds_back or model.is_stochastic):
+        belief, predicted = _predict(model, sequences, ahead)
+        return ExactForecast(model, ahead, belief, predicted)
+    if key is None:
+        raise ValueError(
+            f"key: a {type(model).__name__} that reads its own outputs is forecast by drawing; pass key=jax.random.key(seed)"
+        )
+    belief, paths = _draw(model, sequences, ahead, key, num_samples)
+    return SampledForecast(model, ahead, belief, paths)
 
-    @property
-    def stddev(self) -> Float[Array, "*B steps *event"]:
-        """Standard deviations, component by component."""
-        raise NotImplementedError
 
-    @property
-    def probs(self) -> Float[Array, "*B steps C"]:
-        """Probabilities of the symbols; TypeError unless observations are categorical."""
-        raise NotImplementedError
+@eqx.filter_jit
+def _predict(model, sequences, ahead):
+    model = constrain(model)
 
-    def quantile(self, q: float) -> Array:
-        """The q-quantile of every component at every step."""
-        raise NotImplementedError
+    def one(steps: Step, key: None, ahead: Step) -> tuple[Any, Any]:
+        belief = _last_belief(model, steps, key, not sequences.batched)
+        return belief, scan(model, model.prepare(ahead), belief=belief, save=lambda saved: saved.predicted)[1]
 
-    def sample(self, key: Key, n: int) -> Array:
-        """n joint futures (n, steps, *event); the n comes after a leading B."""
-        raise NotImplementedError
+    return over_sequences(one, sequences, None, ahead)
 
-    def log_prob(self, future_ys: Array, *, key: Key | None = None) -> Float[Array, "*B"]:
-        """Joint log-probability of a future, given the past."""
-        raise NotImplementedError
 
-    def interval(self, level: float = 0.9) -> tuple[Array, Array]:
-        """The central interval (low, high) that holds each component with probability `level`."""
-        if not 0 < level < 1:
-            raise ValueError(f"level: expected a probability strictly between 0 and 1, got {level}")
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+@eqx.filter_jit
+def _draw(model, sequences, ahead, key, num_samples):
+    model = constrain(model)
+
+    def one(steps: Step, key: Key, ahead: Step) -> tuple[Any, Array]:
+        for_filter, for_paths = jax.random.split(key)
+        belief = _last_belief(model, steps, for_filter, not sequences.batched)
+        return belief, draw_futures(model, belief, ahead, for_paths, num_samples)
+
+    return over_sequences(one, sequences, key, ahead)
+
+
+def _last_belief(model: AbstractRecursion, steps: Step, key: Key | None, fast: bool) -> Any:
+    return forward(model, model.prepare(steps), Sequential(), key, fast=fast, save=lambda saved: None)[0]

@@ -22,7 +22,7 @@ def simulate(model: AbstractRecursion | AbstractStateSpace, key: Key, steps: int
     shorter one. Raises ValueError for missing inputs, TypeError for an untyped key.
     """
     check_key(key)
-    ahead = future_steps(model, positive_int("steps", steps), inputs, name="inputs")
+    ahead = future_steps(model, (positive_int("steps", steps),), inputs)
     return _simulate(model, ahead, key)
 
 

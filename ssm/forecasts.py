@@ -1,0 +1,204 @@
+"""What a forecast is asked: means, spreads, quantiles, draws and densities of the steps ahead."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.checks import positive_int
+from ssm.data import check_key, future_observations, needs_key
+from ssm.distributions import quantile
+from ssm.forward import forward
+from ssm.parameters import constrain
+from ssm.recursion import AbstractRecursion, Step
+from ssm.schedules import Sequential
+from ssm.shapes import Array, Float, Key
+from ssm.simulating import draw_path
+
+
+class AbstractForecast(eqx.Module):
+    """A distribution over the next steps: arrays of shape (steps, *event), with a leading B for a batch."""
+
+    @property
+    def mean(self) -> Array:
+        """Expected observations."""
+        raise NotImplementedError
+
+    @property
+    def stddev(self) -> Array:
+        """Standard deviations, component by component."""
+        raise NotImplementedError
+
+    @property
+    def probs(self) -> Float[Array, "*B steps C"]:
+        """Probabilities of the symbols; TypeError unless observations are categorical."""
+        raise NotImplementedError
+
+    def quantile(self, q: float) -> Array:
+        """The q-quantile of every component at every step."""
+        raise NotImplementedError
+
+    def sample(self, key: Key, n: int) -> Array:
+        """n joint futures (n, steps, *event); the n comes after a leading B."""
+        raise NotImplementedError
+
+    def log_prob(self, future_ys: Array, *, key: Key | None = None) -> Float[Array, "*B"]:
+        """Joint log-probability of a future, given the past."""
+        raise NotImplementedError
+
+    def interval(self, level: float = 0.9) -> tuple[Array, Array]:
+        """The central interval (low, high) that holds each component with probability `level`."""
+        if not 0 < level < 1:
+            raise ValueError(f"level: expected a probability strictly between 0 and 1, got {level}")
+        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+
+
+class _Forecast(AbstractForecast):
+    """What both kinds share: the model, the steps ahead and the belief that they start from."""
+
+    model: AbstractRecursion
+    ahead: Step
+    belief: Any
+
+    def sample(self, key: Key, n: int) -> Array:
+        """See `AbstractForecast.sample`."""
+        check_key(key)
+        return _sample(self.model, self.belief, self.ahead, key, positive_int("n", n))
+
+    def log_prob(self, future_ys: Array, *, key: Key | None = None) -> Float[Array, "*B"]:
+        """See `AbstractForecast.log_prob`; stochastic recursions need a key."""
+        needs_key(self.model, key, "log_prob")
+        return _future_evidence(self.model, self.belief, future_observations(self.model, self.ahead, future_ys), key)
+
+    @property
+    def _batched(self) -> bool:
+        return self.ahead.t.ndim == 2
+
+    def _symbolic(self, name: str) -> None:
+        if (name == "probs") != (self.model.event_kind == "symbol"):
+            other = "mean, stddev" if name == "probs" else "probs"
+            raise TypeError(f"{name}: the observations of this {type(self.model).__name__} have no {name}; use {other} or quantile")
+
+
+class ExactForecast(_Forecast):
+    """The predicted belief of each step, read out by the model."""
+
+    predicted: Any
+
+    def _read(self, read_out: Any) -> Array:
+        return _read(self.model, self.predicted, self.ahead, read_out)
+
+    @property
+    def mean(self) -> Array:
+        """See `AbstractForecast.mean`."""
+        self._symbolic("mean")
+        return self._read(_mean)
+
+    @property
+    def stddev(self) -> Array:
+        """See `AbstractForecast.stddev`."""
+        self._symbolic("stddev")
+        return jnp.sqrt(self._read(_variance))
+
+    @property
+    def probs(self) -> Array:
+        """See `AbstractForecast.probs`."""
+        self._symbolic("probs")
+        return self._read(_probs)
+
+    def quantile(self, q: float) -> Array:
+        """See `AbstractForecast.quantile`; exact for normals, to rounding for mixtures."""
+        _check_level(q)
+        return _quantiles(self.model, self.predicted, self.ahead, q)
+
+
+class SampledForecast(_Forecast):
+    """Drawn futures (n, steps, *event)."""
+
+    paths: Array
+
+    @property
+    def _axis(self) -> int:
+        return 1 if self._batched else 0
+
+    @property
+    def mean(self) -> Array:
+        """See `AbstractForecast.mean`."""
+        self._symbolic("mean")
+        return jnp.mean(self.paths, axis=self._axis)
+
+    @property
+    def stddev(self) -> Array:
+        """See `AbstractForecast.stddev`."""
+        self._symbolic("stddev")
+        return jnp.std(self.paths, axis=self._axis)
+
+    @property
+    def probs(self) -> Array:
+        """Frequencies of the symbols among the drawn futures."""
+        self._symbolic("probs")
+        return jnp.mean(jax.nn.one_hot(self.paths, self.model.num_classes), axis=self._axis)
+
+    def quantile(self, q: float) -> Array:
+        """See `AbstractForecast.quantile`; of the drawn futures."""
+        _check_level(q)
+        return jnp.quantile(self.paths.astype(float), q, axis=self._axis, method="inverted_cdf")
+
+
+def _check_level(q: float) -> None:
+    if not 0 < q < 1:
+        raise ValueError(f"q: expected a probability strictly between 0 and 1, got {q}")
+
+
+def _mean(distribution: Any) -> Array:
+    return distribution.mean()
+
+
+def _variance(distribution: Any) -> Array:
+    return distribution.variance()
+
+
+def _probs(distribution: Any) -> Array:
+    return distribution.probs
+
+
+@eqx.filter_jit
+def _read(model, predicted, ahead, read_out):
+    model = constrain(model)
+
+    def one(predicted, ahead):
+        known = model.prepare(ahead).u
+        return jax.vmap(lambda belief, u: read_out(model.emit(belief, u)))(predicted, known)
+
+    return jax.vmap(one)(predicted, ahead) if ahead.t.ndim == 2 else one(predicted, ahead)
+
+
+@eqx.filter_jit
+def _quantiles(model, predicted, ahead, q):
+    return _read(model, predicted, ahead, lambda distribution: quantile(distribution, q))
+
+
+@eqx.filter_jit
+def _sample(model, belief, ahead, key, n):
+    model = constrain(model)
+    if ahead.t.ndim == 1:
+        return draw_futures(model, belief, ahead, key, n)
+    keys = jax.random.split(key, ahead.t.shape[0])
+    return jax.vmap(lambda belief, ahead, key: draw_futures(model, belief, ahead, key, n))(belief, ahead, keys)
+
+
+@eqx.filter_jit
+def _future_evidence(model, belief, ahead, key):
+    model = constrain(model)
+
+    def one(belief, ahead):
+        return jnp.sum(forward(model, model.prepare(ahead), Sequential(), key, fast=False, belief=belief)[1])
+
+    return jax.vmap(one)(belief, ahead) if ahead.t.ndim == 2 else one(belief, ahead)
+
+
+def draw_futures(model: AbstractRecursion, belief: Any, ahead: Step, key: Key, n: int) -> Array:
+    """(n, steps, *event)."""
+    prepared = model.prepare(ahead)
+    return jax.vmap(lambda each: draw_path(model, belief, prepared, each)[1])(jax.random.split(key, n))
