@@ -86,7 +86,7 @@ def filter(
     """
     needs_key(model, key, "filter")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _filter(model, sequences, resolve(schedule, model), key)
+    return filter_sequences(model, sequences, resolve(schedule, model), key)
 
 
 @eqx.filter_jit
@@ -100,7 +100,8 @@ def _log_prob(model, sequences, schedule, key):
 
 
 @eqx.filter_jit
-def _filter(model, sequences, schedule, key):
+def filter_sequences(model, sequences, schedule, key) -> Filtered:
+    """`ssm.filter` on checked sequences."""
     model = constrain(model)
 
     def one(steps: Step, key: Key | None) -> Filtered:

@@ -7,9 +7,10 @@ so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A
 starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 """
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from ssm.maps.base import AbstractKernel, AbstractMap
@@ -33,15 +34,8 @@ class Step(eqx.Module):
     t: Count | None = None
 
 
-class AbstractRecursion(eqx.Module, Generic[Belief]):
-    """One instant of a model over sequences.
-
-    Laws (tests/test_laws.py), for prepared u and y and any belief:
-        update(prior, u, y)[1]  ==  emit(prior, u).log_prob(y)
-        filter(ys)              ==  filter(ys[:k]), then the rest from that belief
-    """
-
-    is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
+class AbstractModel(eqx.Module):
+    """What the boundary asks of everything that makes observations, before anything is inferred or drawn."""
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -52,6 +46,41 @@ class AbstractRecursion(eqx.Module, Generic[Belief]):
     def event_kind(self) -> str:
         """What one observation is made of: "real" numbers, or integer "symbol"s."""
         return "real"
+
+    @property
+    def num_inputs(self) -> int | None:
+        """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
+        return 0
+
+    @property
+    def num_steps(self) -> int | None:
+        """How many times the model's parameters cover; None if they do not vary in time."""
+        return None
+
+    def prepare(self, steps: Step) -> Step:
+        """All that needs no carry, for all times at once, before the scan; the identity by default.
+
+        Takes stacked steps (T, ...) as they come from the data and returns them with what `predict`, `update`
+        and `emit` want to see in the place of u and y. Where `observed` has an axis per component, the prepared
+        y must account for it (partly missing vectors are marginalised); a step with nothing observed is
+        skipped by the driver.
+        """
+        return steps
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
+        return None
+
+
+class AbstractRecursion(AbstractModel, Generic[Belief]):
+    """One instant of a model over sequences.
+
+    Laws (tests/test_laws.py), for prepared u and y and any belief:
+        update(prior, u, y)[1]  ==  emit(prior, u).log_prob(y)
+        filter(ys)              ==  filter(ys[:k]), then the rest from that belief
+    """
+
+    is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
 
     def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
         """p(x_1), or the first hidden state."""
@@ -75,28 +104,8 @@ class AbstractRecursion(eqx.Module, Generic[Belief]):
         """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
         raise NotImplementedError
 
-    def prepare(self, steps: Step) -> Step:
-        """All that needs no carry, for all times at once, before the scan; the identity by default.
-
-        Takes stacked steps (T, ...) as they come from the data and returns them with what `predict`, `update`
-        and `emit` want to see in the place of u and y. Where `observed` has an axis per component, the prepared
-        y must account for it (partly missing vectors are marginalised); a step with nothing observed is
-        skipped by the driver.
-        """
-        return steps
-
     def quicken(self, steps: Step) -> Step | None:
         """Prepared steps in a cheaper form that gives a NaN increment where it is not safe; None if there is none."""
-        return None
-
-    @property
-    def num_inputs(self) -> int | None:
-        """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
-        return 0
-
-    @property
-    def num_steps(self) -> int | None:
-        """How many times the model's parameters cover; None if they do not vary in time."""
         return None
 
     @property
@@ -106,10 +115,6 @@ class AbstractRecursion(eqx.Module, Generic[Belief]):
         Such a model has no exact forecast: its futures are drawn, each fed its own past.
         """
         return False
-
-    def validate(self, ys: np.ndarray) -> None:
-        """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
-        return None
 
 
 class AbstractParallelRecursion(AbstractRecursion[Belief]):
@@ -132,7 +137,7 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         raise NotImplementedError
 
 
-class AbstractStateSpace(eqx.Module):
+class AbstractStateSpace(AbstractModel):
     """A model that can be drawn from: distributions of the state and of the observation, given points.
 
     `u` is what `prepare` made of the inputs. Distributions are made where they are used and never returned
@@ -168,7 +173,25 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
         """Q: the expected complete-data log-likelihood, linear in the statistics."""
         raise NotImplementedError
 
+    def maximise(self, statistics: PyTree, steps: Step, frozen: frozenset[str] = frozenset()) -> Self:
+        """The M-step: the model that maximises Q, with the parameters named in `frozen` as they are.
+
+        Statistics and (unprepared) steps may have a leading axis B, over which they are summed.
+        """
+        raise NotImplementedError
+
+    def restart(self, key: Key, steps: Step) -> Self:
+        """A random model of the same structure, from the data, as a starting point for a fit."""
+        raise NotImplementedError
+
+
 
 def partly_missing(steps: Step) -> bool:
     """Whether flags come one per component (T, N) rather than one per step (T,)."""
     return steps.observed is not None and steps.observed.ndim > 1
+
+
+def flatten_steps(steps: Step, event_shape: tuple[int, ...]) -> Step:
+    """Steps (T, ...) or (B, T, ...) as M = T or B T exchangeable ones (M, ...), for M-steps."""
+    lead = steps.y.ndim - len(event_shape)
+    return jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[lead:]), steps)

@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from ssm.distributions import Distribution
-from ssm.shapes import Array, Bool, Float, Int, PyTree
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 class AbstractEmission(eqx.Module):
@@ -28,7 +28,7 @@ class AbstractEmission(eqx.Module):
         return "real"
 
     def log_likelihoods(
-        self, ys: Array, us: PyTree, observed: Bool[Array, "T *event"] | None = None
+        self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """log p(y_t | x_t = k, u_t) for all times and states, over the observed components."""
         raise NotImplementedError
@@ -42,12 +42,21 @@ class AbstractEmission(eqx.Module):
         raise NotImplementedError
 
     def maximise(
-        self, weights: Float[Array, "M K"], ys: Array, us: PyTree, observed: Bool[Array, "M *event"] | None
+        self,
+        weights: Float[Array, "M K"],
+        ys: Array,
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+        frozen: frozenset[str] = frozenset(),
     ) -> Self:
         """The M-step: the parameters that maximise Σ_mk weights_mk log p(y_m | k); ys holds M observations.
 
-        A state that explains nothing (all its weights zero) keeps its parameters: every value maximises.
+        Parameters named in `frozen` stay, and the others are the best beside them. A state that explains nothing (all its weights zero) keeps its parameters: every value maximises.
         """
+        raise NotImplementedError
+
+    def restart(self, key: Key, ys: Array, observed: Bool[Array, "M"] | None) -> Self:
+        """Random parameters of the same family and size, taken from M observations."""
         raise NotImplementedError
 
     def validate(self, ys: np.ndarray) -> None:

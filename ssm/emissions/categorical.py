@@ -71,15 +71,28 @@ class Categorical(AbstractEmission):
         return categorical(row_times_matrix(probs, self.probs))
 
     def maximise(
-        self, weights: Float[Array, "M K"], ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None
+        self,
+        weights: Float[Array, "M K"],
+        ys: Int[Array, "M"],
+        us: PyTree,
+        observed: Bool[Array, "M"] | None,
+        frozen: frozenset[str] = frozenset(),
     ) -> Self:
         """Expected symbol counts, normalised."""
+        if "probs" in frozen:
+            return self
         if observed is not None:
             weights = jnp.where(observed[:, None], weights, 0)
         counts = jax.ops.segment_sum(weights, ys, self.num_classes).T  # (K, C)
         total = jnp.sum(counts, axis=1, keepdims=True)
         probs = jnp.where(total > 0, ratio(counts, total), self.probs)
         return Categorical(probs)
+
+    def restart(self, key: Key, ys: Int[Array, "M"], observed: Bool[Array, "M"] | None) -> Self:
+        """`from_data`, on the symbols that are possible in each state."""
+        new = Categorical.from_data(key, self.num_states, ys, observed, self.num_classes).probs
+        kept = jnp.where(self.probs > 0, new, 0)
+        return Categorical(kept / jnp.sum(kept, axis=1, keepdims=True))
 
     def validate(self, ys: np.ndarray) -> None:
         """Symbols must lie in 0 .. C-1."""

@@ -58,7 +58,7 @@ class MultivariateNormal(AbstractEmission):
         return self.loc.shape[1:]
 
     def log_likelihoods(
-        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *event"] | None = None
+        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """One triangular solve per state for all times; per time where components are missing."""
         residuals = ys[:, None] - self.loc  # (T, K, N)
@@ -84,14 +84,27 @@ class MultivariateNormal(AbstractEmission):
         return multivariate_normal_mixture(probs, self.loc, self.root)
 
     def maximise(
-        self, weights: Float[Array, "M K"], ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *event"] | None
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+        frozen: frozenset[str] = frozenset(),
     ) -> Self:
         """Weighted means and covariances, state by state."""
         if observed is not None and observed.ndim == 1:
             weights, observed = jnp.where(observed[:, None], weights, 0), None
-        loc, covariance = jax.vmap(_moments, (1, None, None, 0, 0))(weights, ys, observed, self.loc, self.covariance)
+        keep_loc = "loc" in frozen
+        each = jax.vmap(lambda w, loc, covariance: _moments(w, ys, observed, loc, covariance, keep_loc), (1, 0, 0))
+        loc, covariance = each(weights, self.loc, self.covariance)
         covariance = jax.vmap(lambda c: _at_least(c, self.minimum_scale**2))(covariance)
+        covariance = self.covariance if "covariance" in frozen else covariance
         return MultivariateNormal(loc, covariance, self.minimum_scale)
+
+    def restart(self, key: Key, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None) -> Self:
+        """`from_data`."""
+        new = MultivariateNormal.from_data(key, self.num_states, ys, observed)
+        return MultivariateNormal(new.loc, new.covariance, self.minimum_scale)
 
     @classmethod
     def random(cls, key: Key, num_states: int, num_components: int) -> "MultivariateNormal":
@@ -116,6 +129,7 @@ def _moments(
     observed: Bool[Array, "M N"] | None,
     loc: Float[Array, "N"],
     covariance: Float[Array, "N N"],
+    keep_loc: bool,
 ) -> tuple[Float[Array, "N"], Float[Array, "N N"]]:
     """Mean and covariance of one state that maximise the expected log-density; the old ones if nothing weighs."""
     extra = jnp.zeros_like(covariance)
@@ -123,10 +137,10 @@ def _moments(
         weights = jnp.where(jnp.any(observed, axis=1), weights, 0)
         ys, extra = _complete(weights, ys, observed, loc, covariance)
     total = jnp.sum(weights)
-    mean = ratio(multiply(weights, ys), total)
+    mean = loc if keep_loc else jnp.where(total > 0, ratio(multiply(weights, ys), total), loc)
     centred = ys - mean
     spread = ratio(multiply((weights[:, None] * centred).T, centred) + extra, total)
-    return jnp.where(total > 0, mean, loc), jnp.where(total > 0, spread, covariance)
+    return mean, jnp.where(total > 0, spread, covariance)
 
 
 def _complete(weights, ys, observed, loc, covariance):

@@ -51,7 +51,7 @@ class Normal(AbstractEmission):
         return self.loc.shape[1:]
 
     def log_likelihoods(
-        self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *event"] | None = None
+        self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """The density, component by component."""
         scaled = (ys[:, None] - self.loc) / self.scale  # (T, K, *event)
@@ -69,19 +69,29 @@ class Normal(AbstractEmission):
         return normal_mixture(probs, self.loc, self.scale)
 
     def maximise(
-        self, weights: Float[Array, "M K"], ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M *event"] | None
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M *event"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+        frozen: frozenset[str] = frozenset(),
     ) -> Self:
         """Weighted means and standard deviations of what was observed."""
         seen = jnp.ones_like(ys) if observed is None else _per_component(observed, ys).astype(ys.dtype)
         total = jnp.tensordot(weights, seen, (0, 0), precision="highest")  # (K, *event)
         loc = ratio(jnp.tensordot(weights, ys * seen, (0, 0), precision="highest"), total)
-        loc = jnp.where(total > 0, loc, self.loc)
+        loc = self.loc if "loc" in frozen else jnp.where(total > 0, loc, self.loc)
         # Around the new mean, not as a difference of large moments: float32 keeps its digits.
         squares = (ys[:, None] - loc) ** 2 * seen[:, None]  # (M, K, *event), fused into the sum
         mass = weights.reshape(weights.shape + (1,) * (ys.ndim - 1))
         variance = ratio(jnp.sum(mass * squares, axis=0), total)
-        scale = jnp.maximum(jnp.sqrt(variance), self.minimum_scale)
-        return Normal(loc, jnp.where(total > 0, scale, self.scale), self.minimum_scale)
+        scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
+        return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
+
+    def restart(self, key: Key, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None) -> Self:
+        """`from_data`."""
+        new = Normal.from_data(key, self.num_states, ys, observed)
+        return Normal(new.loc, new.scale, self.minimum_scale)
 
     @classmethod
     def random(cls, key: Key, num_states: int, num_components: int | None = None) -> "Normal":
@@ -100,6 +110,6 @@ class Normal(AbstractEmission):
         return cls(loc, jnp.maximum(scale, 1e-4))
 
 
-def _per_component(observed: Bool[Array, "M *event"], ys: Array) -> Bool[Array, "M *event"]:
+def _per_component(observed: Bool[Array, "M *parts"], ys: Array) -> Bool[Array, "M *event"]:
     """Flags per step (M,) or per component (M, N), as one flag per entry of ys."""
     return jnp.broadcast_to(observed.reshape(observed.shape + (1,) * (ys.ndim - observed.ndim)), ys.shape)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,7 +17,7 @@ from ssm.logspace import dot_log, ratio
 from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
-from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step
+from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps
 from ssm.recursions.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
@@ -157,6 +158,34 @@ class HMM(
             + emitted
         )
 
+    def maximise(self, statistics: Counts, steps: Step, frozen: frozenset[str] = frozenset()) -> "HMM":
+        """Expected counts, normalised, and the M-step of the emission (Baum et al. 1970)."""
+        size = self.num_states
+        starts = jnp.sum(statistics.initial.reshape(-1, size), axis=0)
+        moves = jnp.sum(statistics.transitions.reshape(-1, size, size), axis=0)
+        flat = flatten_steps(steps, self.event_shape)
+        inner = frozenset(name.removeprefix("emission.") for name in frozen if name.startswith("emission."))
+        emission = self.emission
+        if "emission" not in frozen:
+            states = statistics.states.reshape(-1, size)
+            emission = emission.maximise(states, flat.y, flat.u, flat.observed, inner)
+        return HMM(
+            self.initial if "initial" in frozen else _normalised(starts, self.initial),
+            self.transition if "transition" in frozen else _normalised(moves, self.transition),
+            emission,
+        )
+
+    def restart(self, key: Key, steps: Step) -> "HMM":
+        """Random probabilities on the same support; an emission started from the data."""
+        for_initial, for_transition, for_emission = jax.random.split(key, 3)
+        flat = flatten_steps(steps, self.event_shape)
+        seen = _any_component(flat)
+        return HMM(
+            _random_like(for_initial, self.initial),
+            _random_like(for_transition, self.transition),
+            self.emission.restart(for_emission, flat.y, seen),
+        )
+
     # -- drawing ----------------------------------------------------------------------------------------------
 
     def initial_state(self, u: PyTree) -> Distribution:
@@ -196,3 +225,23 @@ class ReversedChain(AbstractKernel[Categorical]):
 
 def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
     return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None]
+
+
+def _any_component(flat: Step) -> Bool[Array, "M"] | None:
+    """Which of the M flattened steps have something observed and are no padding."""
+    seen = None if flat.observed is None else _seen(flat.observed)[:, 0]
+    if flat.padding is None:
+        return seen
+    return ~flat.padding if seen is None else seen & ~flat.padding
+
+
+def _normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """Counts as probabilities; a row that was never visited stays as it is, since every value maximises."""
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    return jnp.where(total > 0, ratio(counts, total), otherwise)
+
+
+def _random_like(key: Key, probs: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """Uniform on the simplex spanned by the possible outcomes."""
+    draws = jnp.where(probs > 0, jax.random.exponential(key, probs.shape, probs.dtype), 0)
+    return draws / jnp.sum(draws, axis=-1, keepdims=True)

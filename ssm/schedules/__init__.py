@@ -6,3 +6,4 @@ from ssm.schedules.base import AbstractSchedule as AbstractSchedule
 from ssm.schedules.blocked import Blocked as Blocked
 from ssm.schedules.fixed_point import FixedPoint as FixedPoint
 from ssm.schedules.sequential import Sequential as Sequential
+from ssm.schedules.truncated import Truncated as Truncated

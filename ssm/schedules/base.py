@@ -1,6 +1,6 @@
 """How the beliefs of all times are found; what happens at each time is coded once, in the walk."""
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 
@@ -9,6 +9,7 @@ from ssm.recursion import AbstractRecursion, Step
 from ssm.shapes import PyTree
 
 
+@runtime_checkable
 class Walk(Protocol):
     """What `ssm.scan` hands to a schedule: one step, as a function and (for parallel recursions) as data."""
 

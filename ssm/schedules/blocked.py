@@ -39,8 +39,7 @@ class Blocked(AbstractSchedule):
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """See `AbstractSchedule.run`."""
-        total = length(steps)
-        blocks = _blocks(steps, self.size)
+        blocks = as_blocks(steps, self.size)
         if isinstance(self.across, Sequential):
             inside = jax.checkpoint(lambda carry, block: walk_in_order(walk, carry, block))
             last, saved = jax.lax.scan(inside, belief, blocks)
@@ -48,16 +47,16 @@ class Blocked(AbstractSchedule):
             starts = _starts(walk, belief, blocks)
             ends, saved = jax.vmap(lambda carry, block: walk_in_order(walk, carry, block))(starts, blocks)
             last = index(ends, -1)
-        return last, jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[2:])[:total], saved)
+        return last, from_blocks(saved, steps)
 
     def supports(self, recursion: AbstractRecursion) -> bool:
         """Composition across blocks needs a parallel recursion; checkpointing does not."""
         return isinstance(self.across, Sequential) or isinstance(recursion, AbstractParallelRecursion)
 
 
-def _blocks(steps: Step, size: int) -> Step:
+def as_blocks(steps: Step, size: int) -> Step:
     """(T, ...) to (T / size, size, ...); the last block is filled up with padding steps."""
-    total = length(steps)
+    total = length(steps.t)
     extra = -total % size
     if extra:
         padding = jnp.zeros(total, bool) if steps.padding is None else steps.padding
@@ -65,6 +64,12 @@ def _blocks(steps: Step, size: int) -> Step:
         steps = jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[-1:], extra, 0)]), steps)
         steps = eqx.tree_at(lambda s: s.padding, steps, steps.padding.at[total:].set(True))
     return jax.tree.map(lambda leaf: leaf.reshape((-1, size) + leaf.shape[1:]), steps)
+
+
+def from_blocks(saved: PyTree, steps: Step) -> PyTree:
+    """(T / size, size, ...) back to (T, ...), without what the filling up added."""
+    total = length(steps.t)
+    return jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[2:])[:total], saved)
 
 
 def _starts(walk: Walk, belief: Any, blocks: Step) -> Any:

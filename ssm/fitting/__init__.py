@@ -1,0 +1,6 @@
+"""Learning: EM and gradient descent from the same expected statistics."""
+
+from ssm.fitting.em import EM as EM
+from ssm.fitting.fit import fit as fit
+from ssm.fitting.result import Fit as Fit
+from ssm.fitting.sgd import SGD as SGD

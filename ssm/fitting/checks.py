@@ -1,0 +1,47 @@
+"""When a fit cannot go on, say where."""
+
+import numpy as np
+
+from ssm.data import Sequences
+from ssm.filtering import filter_sequences
+from ssm.recursion import AbstractRecursion
+from ssm.schedules import Sequential
+
+
+def count_observations(sequences: Sequences) -> int:
+    """How many time steps have something observed; ValueError if none has."""
+    steps = sequences.steps
+    seen = np.ones(steps.t.shape, bool)
+    if steps.observed is not None:
+        seen &= np.asarray(steps.observed).reshape(*seen.shape, -1).any(-1)
+    if steps.padding is not None:
+        seen &= ~np.asarray(steps.padding)
+    if not seen.any():
+        raise ValueError(f"ys: nothing is observed in any of the {seen.size} steps, so there is nothing to fit")
+    return int(seen.sum())
+
+
+def check_possible(model: AbstractRecursion, sequences: Sequences, log_probs: np.ndarray) -> None:
+    """Raise for an evidence of -inf, naming the first observation that the model rules out, or NaN."""
+    started = log_probs[:, 0]
+    if np.isnan(started).all():
+        raise FloatingPointError(
+            "the log-evidence became NaN; scale the data to unit variance, or lower the learning rate "
+            "(ssm.SGD(max_grad_norm=1.0) bounds a step)"
+        )
+    if not np.isneginf(log_probs).any():
+        return
+    sequence, time = first_impossible(model, sequences)
+    where = f"time step {time}" + (f" of sequence {sequence}" if sequences.batched else "")
+    raise ValueError(
+        f"ys: the observation at {where} is impossible under the starting model (log-evidence -inf); "
+        "give it a positive probability there"
+    )
+
+
+def first_impossible(model: AbstractRecursion, sequences: Sequences) -> tuple[int, int]:
+    """(sequence, time) of the first impossible observation."""
+    times = np.atleast_1d(np.asarray(filter_sequences(model, sequences, Sequential(), None).first_impossible))
+    sequence = int(np.argmax(times >= 0))
+    return sequence, int(times[sequence])
+

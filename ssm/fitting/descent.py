@@ -1,0 +1,149 @@
+"""Epochs of gradient steps, compiled once per model structure, data shape and optimiser."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.data import Sequences, over_sequences
+from ssm.fitting.optimiser import Optimiser
+from ssm.parameters import constrain
+from ssm.schedules import AbstractSchedule
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.statistics import evidence
+from ssm.trees import index, select
+
+# Epochs between two looks from Python: enough to hide the dispatch, few enough for a live progress bar.
+CHUNK = 10
+
+
+class Plan(eqx.Module):
+    """What does not change from epoch to epoch and is known before compiling."""
+
+    optimiser: Optimiser = eqx.field(static=True)
+    schedule: AbstractSchedule = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True)
+    patience: int = eqx.field(static=True)
+
+
+class State(NamedTuple):
+    """Carried from epoch to epoch."""
+
+    free: PyTree  # the parameters that move
+    optimiser: PyTree
+    best: PyTree  # the parameters of the best validation evidence
+    best_score: Float[Array, ""]
+    since_best: Int[Array, ""]
+    log_prob: Float[Array, ""]  # training evidence of the last epoch
+    epoch: Int[Array, ""]
+    finished: Bool[Array, ""]
+
+
+def start(free: PyTree, optimiser: Optimiser, dtype: jnp.dtype) -> State:
+    """Before the first epoch."""
+    nothing, zero = jnp.asarray(-jnp.inf, dtype), jnp.zeros((), int)
+    return State(free, optimiser.init(free), free, nothing, zero, nothing, zero, jnp.zeros((), bool))
+
+
+@eqx.filter_jit
+def run_epochs(
+    state: State,
+    fixed: PyTree,
+    sequences: Sequences,
+    validation: Sequences | None,
+    plan: Plan,
+    limit: Int[Array, ""],
+    tolerance: Float[Array, ""],
+    key: Key | None,
+) -> tuple[State, Float[Array, "2 chunk"], Int[Array, ""]]:
+    """Up to `limit` epochs: training and validation evidence of each, and how many ran."""
+
+    def unfinished(carry: tuple) -> Array:
+        state, _, count = carry
+        return (count < limit) & ~state.finished
+
+    def epoch(carry: tuple) -> tuple:
+        state, scores, count = carry
+        epoch_key = None if key is None else jax.random.fold_in(key, state.epoch)
+        free, memory, log_prob = _one_epoch(state, fixed, sequences, plan, epoch_key)
+        finished = jnp.abs(log_prob - state.log_prob) < tolerance
+        score = jnp.asarray(jnp.nan, log_prob.dtype)
+        best, best_score, since = free, state.best_score, state.since_best
+        if validation is not None:
+            score = total_evidence(free, fixed, validation, plan.schedule, epoch_key)
+            better = score > state.best_score
+            best, best_score = select(better, free, state.best), jnp.where(better, score, state.best_score)
+            since = jnp.where(better, 0, state.since_best + 1)
+            finished = finished | (since >= plan.patience)
+        scores = scores.at[:, count].set(jnp.stack([log_prob, score]))
+        return State(free, memory, best, best_score, since, log_prob, state.epoch + 1, finished), scores, count + 1
+
+    empty = jnp.full((2, CHUNK), jnp.nan, state.log_prob.dtype)
+    return jax.lax.while_loop(unfinished, epoch, (state, empty, jnp.zeros((), int)))
+
+
+def _one_epoch(
+    state: State, fixed: PyTree, sequences: Sequences, plan: Plan, key: Key | None
+) -> tuple[PyTree, PyTree, Array]:
+    """One pass over the data: new parameters and optimiser memory, and the evidence of the pass."""
+
+    def step(carry: tuple, batch: tuple) -> tuple:
+        free, memory = carry
+        these, weights, batch_key = batch
+        loss, gradient = jax.value_and_grad(_loss)(free, fixed, these, weights, plan.schedule, batch_key)
+        free, memory = plan.optimiser.update(gradient, memory, free)
+        return (free, memory), -loss * _count(these, weights)
+
+    if plan.batch_size is None:
+        carry, log_prob = step((state.free, state.optimiser), (sequences, None, key))
+        return *carry, log_prob
+    for_order, for_steps = jax.random.split(key)
+    order, weights = shuffled_batches(for_order, sequences.steps.t.shape[0], plan.batch_size)
+    keys = jax.random.split(for_steps, len(order))
+
+    def batch_step(carry: tuple, inputs: tuple) -> tuple:
+        rows, weights, batch_key = inputs
+        return step(carry, (Sequences(index(sequences.steps, rows), True), weights, batch_key))
+
+    carry, log_probs = jax.lax.scan(batch_step, (state.free, state.optimiser), (order, weights, keys))
+    return *carry, jnp.sum(log_probs)
+
+
+def shuffled_batches(key: Key, count: int, size: int) -> tuple[Int[Array, "M size"], Float[Array, "M size"]]:
+    """A random order of all sequences in batches of `size`; the last one is filled up with weight zero."""
+    batches = -(-count // size)
+    order = jnp.resize(jax.random.permutation(key, count), (batches, size))
+    weights = (jnp.arange(batches * size) < count).reshape(batches, size)
+    return order, weights
+
+
+def _loss(free: PyTree, fixed: PyTree, sequences: Sequences, weights: Array | None, schedule: AbstractSchedule, key: Key | None) -> Array:
+    """Negative log-evidence per observation."""
+    log_probs = _evidence_each(free, fixed, sequences, schedule, key)
+    total = jnp.sum(log_probs if weights is None else jnp.where(weights, log_probs, 0))
+    return -total / _count(sequences, weights)
+
+
+def _evidence_each(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Float[Array, "*B"]:
+    model = constrain(eqx.combine(free, fixed))
+    fast = not sequences.batched
+    return over_sequences(lambda s, k: evidence(model, model.prepare(s), schedule, k, fast=fast), sequences, key)
+
+
+def total_evidence(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:
+    """Log-evidence of all sequences."""
+    return jnp.sum(_evidence_each(free, fixed, sequences, schedule, key))
+
+
+def _count(sequences: Sequences, weights: Array | None) -> Array:
+    """Number of observed time steps, as a float; at least one."""
+    steps = sequences.steps
+    seen = jnp.ones(steps.t.shape, bool)
+    if steps.observed is not None:
+        seen = seen & jnp.any(steps.observed.reshape(*seen.shape, -1), axis=-1)
+    if steps.padding is not None:
+        seen = seen & ~steps.padding
+    if weights is not None:
+        seen = seen & weights[:, None]
+    return jnp.maximum(jnp.sum(seen), 1).astype(jnp.zeros(()).dtype)

@@ -1,0 +1,78 @@
+"""The learning verb."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssm.checks import is_concrete
+from ssm.data import Sequences, check_key, needs_key, observe
+from ssm.fitting.checks import count_observations
+from ssm.fitting.em import EM
+from ssm.fitting.result import Fit
+from ssm.fitting.sgd import SGD
+from ssm.recursion import AbstractRecursion
+from ssm.shapes import Array, Key, PyTree
+
+
+def fit(
+    model: AbstractRecursion,
+    ys: Array,
+    method: EM | SGD,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    validation: Array | Mapping[str, Any] | None = None,
+    frozen: tuple[str, ...] | list[str] = (),
+    key: Key | None = None,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+) -> Fit:
+    """Learn the parameters of `model` from one sequence or a batch, starting from the ones it has.
+
+    `method`: `ssm.EM(...)` or `ssm.SGD(...)`. `validation`: held-out observations, an array like ys or a mapping
+    with the keys ys, inputs, mask, lengths; its evidence is recorded, and SGD stops early and returns the best model. `frozen`: names of
+    parameters to leave alone, such as ("transition", "emission.scale"). `progress`: show a bar, if stderr is a
+    terminal. `checkpoint`: a file to save to while fitting, and to go on from if it exists. Other arguments as
+    in `ssm.filter`.
+
+    Compiled once per model structure, method and shape: a second fit of the same kind starts at once. Raises
+    ValueError where nothing is observed or an observation is impossible under the starting model, naming the
+    time step; FloatingPointError if the evidence becomes NaN; RuntimeError if EM ever lowers it.
+    """
+    if not isinstance(method, EM | SGD):
+        raise TypeError(f"method: expected ssm.EM(...) or ssm.SGD(...), got {method!r}")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    if not is_concrete(sequences.steps.y):
+        raise TypeError("ys: fit runs its own compiled steps and cannot be called under jit, grad or vmap")
+    needs_key(model, key, "fit")
+    if key is not None:
+        check_key(key)
+    return method.fit(
+        model,
+        sequences,
+        observations=count_observations(sequences),
+        validation=_held_out(model, validation),
+        frozen=_names(frozen),
+        key=key,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def _names(frozen: object) -> tuple[str, ...]:
+    if isinstance(frozen, str) or not all(isinstance(name, str) for name in frozen):
+        raise TypeError(f"frozen: expected a list of parameter names, got {frozen!r}")
+    return tuple(frozen)
+
+
+def _held_out(model: AbstractRecursion, validation: object) -> Sequences | None:
+    if validation is None:
+        return None
+    if isinstance(validation, Mapping):
+        known = {"ys", "inputs", "mask", "lengths", "starts"}
+        if "ys" not in validation or not set(validation) <= known:
+            raise ValueError(f"validation: expected the keys {sorted(known)}, ys among them, got {sorted(validation)}")
+        return observe(model, **validation)
+    return observe(model, validation)

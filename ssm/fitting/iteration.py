@@ -1,0 +1,115 @@
+"""Iterations of EM over all restarts at once, compiled once per model structure and data shape."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.data import Sequences, over_sequences
+from ssm.parameters import constrain, trainable
+from ssm.recursion import AbstractExpectation, Step
+from ssm.schedules import resolve
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.statistics import evidence, statistics_of
+from ssm.trees import float_dtype, index, stack
+
+# Iterations between two looks from Python: enough to hide the dispatch, few enough for a live progress bar.
+CHUNK = 10
+
+
+class State(NamedTuple):
+    """Carried from iteration to iteration, with a leading axis R of restarts."""
+
+    models: PyTree
+    log_probs: Float[Array, "R"]
+    converged: Bool[Array, "R"]
+
+
+def start(model: AbstractExpectation, sequences: Sequences, restarts: int, key: Key | None) -> State:
+    """The given model and R - 1 random ones."""
+    models = [model]
+    if restarts > 1:
+        if key is None:
+            raise ValueError("key: restarts draw their starting points; pass key=jax.random.key(seed)")
+        models += [_random_start(model, sequences.steps, each) for each in jax.random.split(key, restarts - 1)]
+    nothing = jnp.full(restarts, -jnp.inf, float_dtype(model))
+    return State(stack(models), nothing, jnp.zeros(restarts, bool))
+
+
+@eqx.filter_jit
+def _random_start(model: AbstractExpectation, steps: Step, key: Key) -> PyTree:
+    return constrain(model).restart(key, steps)
+
+
+@eqx.filter_jit
+def iterate(
+    state: State,
+    sequences: Sequences,
+    validation: Sequences | None,
+    limit: Int[Array, ""],
+    tolerance: Float[Array, ""],
+    frozen: tuple[str, ...],
+) -> tuple[State, Float[Array, "2 R chunk"], Int[Array, ""]]:
+    """Up to `limit` iterations, fewer if all restarts converge.
+
+    Also the training and validation evidence of the models that entered each (NaN once converged), and how
+    many iterations ran.
+    """
+    restarts = state.converged.shape[0]
+
+    def unfinished(carry: tuple) -> Array:
+        state, _, count = carry
+        return (count < limit) & ~jnp.all(state.converged)
+
+    def one(carry: tuple) -> tuple:
+        state, scores, count = carry
+        moved, log_probs = _each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
+        held_out = jnp.full_like(log_probs, jnp.nan) if validation is None else total_evidence(state.models, validation)
+        # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
+        converged = state.converged | (log_probs - state.log_probs < tolerance)
+        models = jax.tree.map(lambda new, old: _where(state.converged, old, new), moved, state.models)
+        shown = jnp.where(state.converged, jnp.nan, jnp.stack([log_probs, held_out]))
+        return State(models, log_probs, converged), scores.at[..., count].set(shown), count + 1
+
+    empty = jnp.full((2, restarts, CHUNK), jnp.nan, state.log_probs.dtype)
+    return jax.lax.while_loop(unfinished, one, (state, empty, jnp.zeros((), int)))
+
+
+def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone: bool) -> tuple[PyTree, Array]:
+    """One E-step and one M-step: the next model, and the evidence of this one."""
+    plain = constrain(model)
+    fast = alone and not sequences.batched
+
+    def expect(steps: Step, key: None) -> tuple[PyTree, Array]:
+        return statistics_of(plain, plain.prepare(steps), resolve("auto", plain), fast=fast)
+
+    statistics, log_evidence = over_sequences(expect, sequences, None)
+    best = plain.maximise(statistics, sequences.steps, frozenset(frozen))
+    free = trainable(model, frozen)
+    return jax.tree.map(lambda new, old, use: new if use else old, best, model, free), jnp.sum(log_evidence)
+
+
+@eqx.filter_jit
+def total_evidence(models: PyTree, sequences: Sequences) -> Float[Array, "R"]:
+    """Log-evidence of all sequences under each restart's model."""
+    alone = jax.tree.leaves(models)[0].shape[0] == 1
+
+    def one(model: PyTree) -> Array:
+        plain = constrain(model)
+        fast = alone and not sequences.batched
+        run = lambda steps, key: evidence(plain, plain.prepare(steps), resolve("auto", plain), key, fast=fast)
+        return jnp.sum(over_sequences(run, sequences, None))
+
+    return _each(one, models)
+
+
+def _each(function, models: PyTree):
+    """vmap over the restarts; a single one is taken out instead, which keeps the fast forward pass."""
+    if jax.tree.leaves(models)[0].shape[0] > 1:
+        return jax.vmap(function)(models)
+    return jax.tree.map(lambda leaf: leaf[None], function(index(models, 0)))
+
+
+def _where(condition: Bool[Array, "R"], if_true: Array, if_false: Array) -> Array:
+    return jnp.where(condition.reshape((-1,) + (1,) * (if_true.ndim - 1)), if_true, if_false)

@@ -1,0 +1,49 @@
+"""An optax optimiser that is equal to another one if it computes the same."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssm.shapes import PyTree
+
+
+class Optimiser:
+    """A gradient transformation as a static argument of a jitted step.
+
+    Two calls of `optax.adam(1e-2)` make two objects, and a step compiled for one would be compiled again for
+    the other. Here they are told apart by the program that they trace to, so a second fit with an equal
+    optimiser compiles nothing.
+    """
+
+    def __init__(self, transformation: optax.GradientTransformation, parameters: PyTree):
+        self._transformation = transformation
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), parameters)
+        state = jax.eval_shape(transformation.init, like)
+        start = jax.make_jaxpr(transformation.init)(like)
+        update = jax.make_jaxpr(transformation.update)(like, state, like)
+        constants = [jnp.asarray(constant).tolist() for program in (start, update) for constant in program.consts]
+        self._program = f"{start} {update} {constants}"
+
+    def init(self, parameters: PyTree) -> PyTree:
+        """The state before the first update."""
+        return self._transformation.init(parameters)
+
+    def update(self, gradient: PyTree, state: PyTree, parameters: PyTree) -> tuple[PyTree, PyTree]:
+        """New parameters and state, one step down the gradient."""
+        change, state = self._transformation.update(gradient, state, parameters)
+        return eqx.apply_updates(parameters, change), state
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Optimiser) and self._program == other._program
+
+    def __hash__(self) -> int:
+        return hash(self._program)
+
+
+def transformation(optimiser: optax.GradientTransformation | None, max_grad_norm: float | None) -> optax.GradientTransformation:
+    """The user's optimiser (Adam at 1e-2 by default) behind the bound on the gradient's norm."""
+    optimiser = optax.adam(1e-2) if optimiser is None else optimiser
+    return optimiser if max_grad_norm is None else optax.chain(optax.clip_by_global_norm(max_grad_norm), optimiser)

@@ -1,0 +1,118 @@
+"""Gradient descent on the negative log-evidence per observation, with any optax optimiser."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ssm.checks import positive_int
+from ssm.data import Sequences
+from ssm.fitting import checkpoint as checkpoints
+from ssm.fitting.checks import check_possible
+from ssm.fitting.clock import Clock
+from ssm.fitting.descent import CHUNK, Plan, run_epochs, start, total_evidence
+from ssm.fitting.optimiser import Optimiser, transformation
+from ssm.fitting.progress import Progress
+from ssm.fitting.result import Fit
+from ssm.parameters import trainable
+from ssm.recursion import AbstractExpectation, AbstractRecursion
+from ssm.schedules import Truncated, resolve
+from ssm.shapes import Key
+from ssm.trees import float_dtype
+
+class SGD(eqx.Module):
+    """Fit by (stochastic) gradient ascent on the evidence.
+
+    `optimizer`: an optax gradient transformation, Adam with learning rate 1e-2 by default. `batch_size`: sequences
+    per step, shuffled anew every epoch (needs a key); all at once by default. `max_grad_norm`: bound on the
+    global norm of a gradient (Pascanu, Mikolov & Bengio 2013). `truncate`: length after which backpropagation
+    through time is cut, for recurrent networks. `patience`: with a validation set, stop after this many epochs
+    without a better one and return the best. `tol`: stop when the log-evidence per observation changed by less
+    than this in an epoch; by default all epochs are run.
+
+    The gradient of an HMM's evidence is its expected statistics (Fisher's identity); see `ssm.statistics`.
+    """
+
+    optimizer: optax.GradientTransformation | None = eqx.field(static=True, default=None)
+    num_epochs: int = eqx.field(static=True, default=100)
+    batch_size: int | None = eqx.field(static=True, default=None)
+    max_grad_norm: float | None = eqx.field(static=True, default=None)
+    truncate: int | None = eqx.field(static=True, default=None)
+    patience: int = eqx.field(static=True, default=10)
+    tol: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        if self.optimizer is not None and not isinstance(self.optimizer, optax.GradientTransformation):
+            raise TypeError(f"optimizer: expected an optax gradient transformation, got {self.optimizer!r}")
+        for name in ("num_epochs", "batch_size", "truncate", "patience"):
+            if getattr(self, name) is not None:
+                positive_int(name, getattr(self, name))
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm: expected a positive number, got {self.max_grad_norm}")
+        if not self.tol >= 0:
+            raise ValueError(f"tol: expected a number of at least 0, got {self.tol}")
+
+    def fit(
+        self,
+        model: AbstractRecursion,
+        sequences: Sequences,
+        *,
+        observations: int,
+        validation: Sequences | None,
+        frozen: tuple[str, ...],
+        key: Key | None,
+        progress: bool,
+        checkpoint: str | None,
+    ) -> Fit:
+        """Run on checked sequences; called by `ssm.fit`."""
+        self._check_data(model, sequences, key)
+        free, fixed = eqx.partition(model, trainable(model, frozen))
+        optimiser = Optimiser(transformation(self.optimizer, self.max_grad_norm), free)
+        schedule = resolve("auto", model) if self.truncate is None else Truncated(self.truncate)
+        plan = Plan(optimiser, schedule, self.batch_size, self.patience)
+        state = start(free, optimiser, float_dtype(model))
+        tolerance = jnp.asarray(self.tol * observations, float_dtype(model))
+        history = np.zeros((2, 0))  # training and validation evidence
+        restored = checkpoints.restore(checkpoint, state)
+        if restored is not None:
+            state, history = restored
+        times = [0.0] * history.shape[1]
+        with Clock() as clock, Progress("SGD", self.num_epochs, observations, progress) as bar:
+            while history.shape[1] < self.num_epochs and not bool(state.finished):
+                limit, began = jnp.asarray(min(CHUNK, self.num_epochs - history.shape[1])), clock.running
+                before = state.free
+                state, scores, done = clock.call(run_epochs, state, fixed, sequences, validation, plan, limit, tolerance, key)
+                count = int(done)
+                history = np.concatenate([history, np.asarray(scores)[:, :count]], axis=1)
+                times += [began + (clock.running - began) * (i + 1) / count for i in range(count)]
+                check_possible(eqx.combine(before, fixed), sequences, history[:1, -count:])
+                bar.advance(count, float(history[0, -1]))
+                if checkpoint is not None:
+                    checkpoints.save(checkpoint, state, history)
+            final = clock.call(eqx.filter_jit(total_evidence), state.free, fixed, sequences, plan.schedule, key)
+        train, score = history
+        if self.batch_size is None:
+            train = np.append(train[1:], float(final))  # what entered the next epoch is what this one reached
+        return Fit(
+            model=eqx.combine(state.free if validation is None else state.best, fixed),
+            log_probs=train,
+            start_log_prob=float(history[0, 0]),
+            converged=bool(state.finished),
+            times=np.asarray(times),
+            seconds=clock.running,
+            compile_seconds=clock.compile_seconds,
+            validation_log_probs=None if validation is None else score,
+        )
+
+    def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
+        if self.truncate is not None and isinstance(model, AbstractExpectation):
+            raise ValueError(
+                f"truncate: the gradient of a {type(model).__name__} is its expected statistics, with nothing to truncate"
+            )
+        if self.batch_size is None:
+            return
+        count = sequences.steps.t.shape[0] if sequences.batched else 1
+        if self.batch_size > count:
+            raise ValueError(f"batch_size: at most the {count} sequences of ys, got {self.batch_size}")
+        if key is None:
+            raise ValueError("key: mini-batches are shuffled; pass key=jax.random.key(seed)")
