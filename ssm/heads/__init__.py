@@ -1,0 +1,6 @@
+"""Heads: p(y_t | h_t), from what a recurrent cell shows."""
+
+from ssm.heads.base import AbstractHead as AbstractHead
+from ssm.heads.bernoulli import Bernoulli as Bernoulli
+from ssm.heads.categorical import Categorical as Categorical
+from ssm.heads.normal import Normal as Normal

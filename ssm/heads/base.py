@@ -1,0 +1,67 @@
+"""What a head is: the distribution of one observation given features, and observations as vectors to read."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.distributions import Distribution
+from ssm.shapes import Array, Bool, Float, Scalar
+
+
+class AbstractHead(eqx.Module):
+    """p(y | features), and how a network that reads its own past sees y.
+
+    Law: log_prob(features, y) == distribution(features).log_prob(y).
+    """
+
+    @property
+    def input_size(self) -> int:
+        """Size of the features."""
+        raise NotImplementedError
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        raise NotImplementedError
+
+    @property
+    def event_kind(self) -> str:
+        """"real" or "symbol"."""
+        return "real"
+
+    @property
+    def encoded_size(self) -> int:
+        """Size of an encoded observation."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """Number of symbols; TypeError for other observations."""
+        raise TypeError(f"num_classes: the observations of {type(self).__name__} are not symbols")
+
+    def distribution(self, features: Float[Array, "F"]) -> Distribution:
+        """p(y | features)."""
+        raise NotImplementedError
+
+    def log_prob(self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None) -> Scalar:
+        """log p(y | features), over the observed components."""
+        raise NotImplementedError
+
+    def encode(self, y: Array) -> Float[Array, "E"]:
+        """One observation as a vector to read."""
+        raise NotImplementedError
+
+    def expected(self, features: Float[Array, "F"]) -> Float[Array, "E"]:
+        """E[encode(y) | features]."""
+        raise NotImplementedError
+
+    def complete(
+        self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None
+    ) -> Float[Array, "E"]:
+        """encode(y), with the expectation in the place of missing components."""
+        encoded = self.encode(y)
+        return encoded if observed is None else jnp.where(observed, encoded, self.expected(features))
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Raise ValueError if observed values, in one flat array, lie outside the support."""
+        return None
