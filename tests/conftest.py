@@ -1,0 +1,59 @@
+"""What holds for every test: checked annotations, strict dtypes, warnings that fail, float64 on request."""
+
+import importlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# Every function of the library checks the shapes and types it was annotated with. The hook must be there before
+# the first `import ssm`; test modules are imported later than this file.
+install_import_hook("ssm", "checking.check")
+
+# float32 never meets float64, nor integers floats, without being told to.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # distrax imports deprecated names of JAX: not ours to mend
+    importlib.import_module("distrax")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--slow` runs what takes minutes."""
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors; `slow` is a known marker."""
+    config.addinivalue_line("filterwarnings", "error")
+    config.addinivalue_line("markers", "slow: takes more than ten seconds; run with --slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests wait for `--slow`."""
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="module")
+def float64() -> Iterator[None]:
+    """Double precision for a whole test module: `pytestmark = pytest.mark.usefixtures("float64")`."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of public data sets, kept outside the repository; tests that need it skip where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("ONESCAN_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}; set ONESCAN_DATA to where it is")
+    return folder

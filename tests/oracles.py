@@ -1,0 +1,179 @@
+"""Answers by brute force: every path enumerated, the joint Gaussian written out, differences for derivatives.
+
+Nothing here recurses over beliefs except the two plain recursions at the end, which are the textbook ones that
+autodiff is applied to. All numbers are float64 NumPy unless said.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Chain(NamedTuple):
+    """What all K**T paths of a hidden Markov chain say."""
+
+    log_evidence: np.ndarray  # (T,) log p(y_t | y_<t)
+    predicted: np.ndarray  # (T, K)
+    filtered: np.ndarray  # (T, K)
+    smoothed: np.ndarray  # (T, K)
+    transitions: np.ndarray  # (K, K) expected counts
+    path: np.ndarray  # (T,) the most probable one
+    path_log_prob: float
+
+
+def enumerate_paths(initial: np.ndarray, transition: np.ndarray, log_likelihoods: np.ndarray) -> Chain:
+    """All paths and their probabilities; for small K and T. Zero rows of log_likelihoods mean unobserved."""
+    total, size = log_likelihoods.shape
+    paths = np.indices((size,) * total).reshape(total, -1).T  # (K**T, T)
+    with np.errstate(divide="ignore"):
+        log_initial, log_transition = np.log(initial), np.log(transition)
+    moves = np.concatenate([log_initial[paths[:, :1]], log_transition[paths[:, :-1], paths[:, 1:]]], axis=1)
+    seen = log_likelihoods[np.arange(total), paths]  # (K**T, T)
+    # Sums over all paths count every prefix K**(T-t) times, which every ratio below cancels.
+    before = np.cumsum(moves, 1) + np.cumsum(seen, 1) - seen
+    after = before + seen
+    whole = after[:, -1]
+    shares = lambda log_weights, t: _shares(log_weights, paths[:, t], size)
+    weights = np.exp(whole - whole.max())
+    weights /= weights.sum()
+    transitions = np.zeros((size, size))
+    for t in range(1, total):
+        np.add.at(transitions, (paths[:, t - 1], paths[:, t]), weights)
+    return Chain(
+        log_evidence=np.array([_log_sum(after[:, t]) - _log_sum(before[:, t]) for t in range(total)]),
+        predicted=np.stack([shares(before[:, t], t) for t in range(total)]),
+        filtered=np.stack([shares(after[:, t], t) for t in range(total)]),
+        smoothed=np.stack([shares(whole, t) for t in range(total)]),
+        transitions=transitions,
+        path=paths[np.argmax(whole)],
+        path_log_prob=float(whole.max()),
+    )
+
+
+def _log_sum(log_weights: np.ndarray) -> float:
+    return float(np.logaddexp.reduce(log_weights))
+
+
+def _shares(log_weights: np.ndarray, states: np.ndarray, size: int) -> np.ndarray:
+    weights = np.exp(log_weights - log_weights.max())
+    return np.bincount(states, weights, size) / weights.sum()
+
+
+class Joint(NamedTuple):
+    """What the joint normal distribution of all states and observations says."""
+
+    log_evidence: np.ndarray  # (T,)
+    predicted: tuple[np.ndarray, np.ndarray]  # means (T, D), covariances (T, D, D)
+    filtered: tuple[np.ndarray, np.ndarray]
+    smoothed: tuple[np.ndarray, np.ndarray]
+
+
+class System(NamedTuple):
+    """A linear-Gaussian system with everything given at every time; offsets hold biases and input effects."""
+
+    initial_mean: np.ndarray  # (D,)
+    initial_covariance: np.ndarray  # (D, D)
+    transition_matrix: np.ndarray  # (T, D, D)
+    transition_offset: np.ndarray  # (T, D)
+    transition_covariance: np.ndarray  # (T, D, D)
+    emission_matrix: np.ndarray  # (T, N, D)
+    emission_offset: np.ndarray  # (T, N)
+    emission_covariance: np.ndarray  # (T, N, N)
+
+
+def condition_joint(system: System, ys: np.ndarray, observed: np.ndarray) -> Joint:
+    """Condition the joint normal of x (T·D) and y (T·N) on the observed entries of ys, both (T, N)."""
+    total, size = len(ys), len(system.initial_mean)
+    # (I - shifted F) x = offsets + noise
+    coupling = np.eye(total * size)
+    noise = np.zeros((total * size, total * size))
+    for t in range(total):
+        here = slice(t * size, (t + 1) * size)
+        noise[here, here] = system.transition_covariance[t] if t else system.initial_covariance
+        if t:
+            coupling[here, (t - 1) * size : t * size] = -system.transition_matrix[t]
+    inverse = np.linalg.inv(coupling)
+    means = inverse @ np.concatenate([system.initial_mean, system.transition_offset[1:].ravel()])
+    states = inverse @ noise @ inverse.T
+    seeing = _block_diagonal(system.emission_matrix)
+    y_mean = seeing @ means + system.emission_offset.ravel()
+    y_covariance = seeing @ states @ seeing.T + _block_diagonal(system.emission_covariance)
+    across = states @ seeing.T
+
+    def given(t: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        here, those = slice(t * size, (t + 1) * size), np.flatnonzero(known)
+        gain = np.linalg.solve(y_covariance[np.ix_(those, those)], across[here][:, those].T).T
+        residual = ys.ravel()[those] - y_mean[those]
+        return means[here] + gain @ residual, states[here, here] - gain @ across[here][:, those].T
+
+    def log_density(known: np.ndarray) -> float:
+        those = np.flatnonzero(known)
+        residual, spread = ys.ravel()[those] - y_mean[those], y_covariance[np.ix_(those, those)]
+        _, log_volume = np.linalg.slogdet(2 * np.pi * spread)
+        return -0.5 * (residual @ np.linalg.solve(spread, residual) + log_volume)
+
+    time = np.repeat(np.arange(total), ys.shape[1])
+    seen = observed.ravel()
+    upto = lambda t: seen & (time < t)
+    stacked = lambda pairs: tuple(np.stack(parts) for parts in zip(*pairs, strict=True))
+    densities = np.array([log_density(upto(t)) for t in range(total + 1)])
+    return Joint(
+        log_evidence=np.diff(densities),
+        predicted=stacked([given(t, upto(t)) for t in range(total)]),
+        filtered=stacked([given(t, upto(t + 1)) for t in range(total)]),
+        smoothed=stacked([given(t, seen) for t in range(total)]),
+    )
+
+
+def _block_diagonal(blocks: np.ndarray) -> np.ndarray:
+    total, rows, columns = blocks.shape
+    whole = np.zeros((total, rows, total, columns))
+    whole[np.arange(total), :, np.arange(total)] = blocks
+    return whole.reshape(total * rows, total * columns)
+
+
+def central_differences(function: Callable, at: jax.Array, step: float = 1e-5) -> np.ndarray:
+    """∂function/∂at by central differences, (*output, D) for at (D,); error about step² and 1e-16 / step."""
+    moves = step * jnp.eye(at.shape[0], dtype=at.dtype)
+    up, down = jax.vmap(lambda move: function(at + move))(moves), jax.vmap(lambda move: function(at - move))(moves)
+    return np.moveaxis(np.asarray((up - down) / (2 * step)), 0, -1)
+
+
+# -- textbook recursions in JAX, for autodiff to be applied to -------------------------------------------------
+
+
+def plain_forward(initial: jax.Array, transition: jax.Array, log_likelihoods: jax.Array) -> jax.Array:
+    """log p(y_{1:T}) of a hidden Markov chain without zeros, by the forward algorithm in logarithms."""
+
+    def body(alpha: jax.Array, log_likelihood: jax.Array):
+        moved = jax.nn.logsumexp(alpha[:, None] + jnp.log(transition), axis=0)
+        return moved + log_likelihood, None
+
+    first = jnp.log(initial) + log_likelihoods[0]
+    return jax.nn.logsumexp(jax.lax.scan(body, first, log_likelihoods[1:])[0])
+
+
+def plain_kalman(system: System, ys: jax.Array) -> jax.Array:
+    """log p(y_{1:T}) of a fully observed linear-Gaussian system, by the covariance form of the Kalman filter."""
+
+    def body(belief, step):
+        mean, spread = belief
+        first, known, y = step
+        moved = known.transition_matrix @ mean + known.transition_offset
+        widened = known.transition_matrix @ spread @ known.transition_matrix.T + known.transition_covariance
+        mean, spread = jnp.where(first, mean, moved), jnp.where(first, spread, widened)
+        seeing = known.emission_matrix
+        innovation = seeing @ spread @ seeing.T + known.emission_covariance
+        residual = y - seeing @ mean - known.emission_offset
+        gain = jnp.linalg.solve(innovation, seeing @ spread).T
+        _, log_volume = jnp.linalg.slogdet(2 * jnp.pi * innovation)
+        density = -0.5 * (residual @ jnp.linalg.solve(innovation, residual) + log_volume)
+        return (mean + gain @ residual, spread - gain @ innovation @ gain.T), density
+
+    timed = system._replace(initial_mean=None, initial_covariance=None)
+    start = (system.initial_mean, system.initial_covariance)
+    steps = (jnp.arange(ys.shape[0]) == 0, timed, ys)
+    return jnp.sum(jax.lax.scan(body, start, steps)[1])

@@ -1,0 +1,150 @@
+"""Every member of the library, once: register it here and it inherits every law in test_laws.py."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ssm
+from ssm.emissions import Categorical, MultivariateNormal, Normal
+from ssm.schedules import AbstractSchedule, Associative, Blocked
+
+COVERED = 16  # time steps that the time-varying members know: more than any law asks for
+
+COMPOSED = (Associative(), Blocked(3), Blocked(3, across=Associative()))
+IN_ORDER = (Blocked(3),)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A name, a way to make the model, and what the laws may ask of it."""
+
+    name: str
+    make: Callable[[jax.Array], Any]
+    schedules: tuple[AbstractSchedule, ...]  # besides Sequential
+    reversible: bool = True  # smooth, posterior_sample
+    draws: bool = True  # the model holds a generative story: simulate
+    exact: bool = True  # evidence is a function of the data alone, not a bound nor an estimate
+    zeros: bool = False  # some probability or variance is exactly zero
+
+    def model(self, seed: int = 0) -> Any:
+        """One model, its parameters drawn from `seed`."""
+        return self.make(jax.random.key(seed))
+
+    @property
+    def is_markov(self) -> bool:
+        """Belongs to the HMM family."""
+        return self.name.startswith("HMM")
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Belongs to the linear-Gaussian family."""
+        return self.name.startswith("LinearGaussian")
+
+
+def observations(model: Any, rng: np.random.Generator, *lead: int) -> np.ndarray:
+    """Observations of the model's kind, (*lead, *event): any values that it can emit."""
+    if model.event_kind == "symbol":
+        return rng.integers(0, model.emission.num_classes, (*lead, *model.event_shape))
+    return rng.normal(size=(*lead, *model.event_shape))
+
+
+def inputs(model: Any, rng: np.random.Generator, *lead: int) -> np.ndarray | None:
+    """Inputs (*lead, U), None for a model that reads none."""
+    return rng.normal(size=(*lead, model.num_inputs)) if model.num_inputs else None
+
+
+# -- recipes --------------------------------------------------------------------------------------------------
+
+
+def hmm(emission: Callable[[jax.Array], Any], num_states: int = 3) -> Callable[[jax.Array], ssm.HMM]:
+    """A chain with random probabilities and the given emission."""
+
+    def make(key: jax.Array) -> ssm.HMM:
+        for_initial, for_transition, for_emission = jax.random.split(key, 3)
+        ones = jnp.ones(num_states)
+        initial = jax.random.dirichlet(for_initial, ones)
+        transition = jax.random.dirichlet(for_transition, ones, (num_states,))
+        return ssm.HMM(initial, transition, emission(for_emission))
+
+    return make
+
+
+def banded_hmm(key: jax.Array) -> ssm.HMM:
+    """A left-to-right chain that starts in its first state: hard zeros in initial and transition."""
+    stay = jax.random.uniform(key, (3,), minval=0.2, maxval=0.8)
+    transition = jnp.diag(stay) + jnp.roll(jnp.diag(1 - stay), 1, axis=1)
+    return ssm.HMM(jnp.array([1.0, 0.0, 0.0]), transition, Normal(jnp.array([-1.0, 0.0, 1.0]), jnp.ones(3)))
+
+
+def scalar_normal(key: jax.Array) -> Normal:
+    """Three normals on a line."""
+    return Normal(jax.random.normal(key, (3,)), jnp.array([0.5, 1.0, 2.0]))
+
+
+def vector_normal(key: jax.Array) -> Normal:
+    """Three products of two normals."""
+    loc, scale = jax.random.normal(key, (2, 3, 2))
+    return Normal(loc, jnp.exp(scale / 2))
+
+
+def correlated_normal(key: jax.Array) -> MultivariateNormal:
+    """Three correlated normals in two dimensions."""
+    for_loc, for_root = jax.random.split(key)
+    return MultivariateNormal(jax.random.normal(for_loc, (3, 2)), covariance(for_root, 2, 3))
+
+
+def covariance(key: jax.Array, size: int, *lead: int) -> jax.Array:
+    """Random well-conditioned covariances (*lead, size, size)."""
+    root = jax.random.normal(key, (*lead, size, size)) / 2
+    return root @ jnp.swapaxes(root, -1, -2) + jnp.eye(size) / 4
+
+
+def linear_gaussian(
+    *lead: int, biases: bool = False, num_inputs: int = 0, singular: bool = False
+) -> Callable[[jax.Array], ssm.LinearGaussian]:
+    """D = 3 states seen through N = 2 observations; `lead` (T,) makes every parameter vary in time."""
+
+    def make(key: jax.Array) -> ssm.LinearGaussian:
+        keys = iter(jax.random.split(key, 16))
+        draw = lambda *shape: jax.random.normal(next(keys), (*lead, *shape))
+        noise = covariance(next(keys), 3, *lead)
+        if singular:
+            loading = draw(3, 1)
+            noise = loading @ jnp.swapaxes(loading, -1, -2)
+        return ssm.LinearGaussian(
+            jax.random.normal(next(keys), (3,)),
+            covariance(next(keys), 3),
+            0.5 * draw(3, 3),
+            noise,
+            draw(2, 3),
+            covariance(next(keys), 2, *lead),
+            transition_bias=draw(3) if biases else None,
+            emission_bias=draw(2) if biases else None,
+            transition_input=draw(3, num_inputs) if num_inputs else None,
+            emission_input=draw(2, num_inputs) if num_inputs else None,
+        )
+
+    return make
+
+
+MEMBERS = [
+    Member("HMM-categorical", hmm(lambda key: Categorical.random(key, 3, 4)), COMPOSED),
+    Member("HMM-normal-scalar", hmm(scalar_normal), COMPOSED),
+    Member("HMM-normal-vector", hmm(vector_normal), COMPOSED),
+    Member("HMM-multivariate-normal", hmm(correlated_normal), COMPOSED),
+    Member("HMM-banded", banded_hmm, COMPOSED, zeros=True),
+    Member("LinearGaussian-plain", linear_gaussian(), COMPOSED),
+    Member("LinearGaussian-inputs", linear_gaussian(biases=True, num_inputs=2), COMPOSED),
+    Member("LinearGaussian-in-time", linear_gaussian(COVERED, biases=True, num_inputs=2), COMPOSED),
+    Member("LinearGaussian-singular", linear_gaussian(singular=True), COMPOSED, zeros=True),
+]
+
+
+def members(keep: Callable[[Member], bool] = lambda member: True) -> list[Any]:
+    """The members that a law applies to, as pytest parameters."""
+    return [pytest.param(member, id=member.name) for member in MEMBERS if keep(member)]
