@@ -48,6 +48,11 @@ class AbstractModel(eqx.Module):
         return "real"
 
     @property
+    def num_classes(self) -> int:
+        """C, for a model of symbols 0 .. C-1."""
+        raise NotImplementedError
+
+    @property
     def num_inputs(self) -> int | None:
         """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
         return 0
@@ -103,6 +108,13 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
     def emit(self, prior: Belief, u: PyTree) -> Any:
         """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
         raise NotImplementedError
+
+    def absorb(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> Belief:
+        """The belief after a y, not prepared, that was drawn from `emit(prior, u)`; as `update`, without evidence.
+
+        A model whose `update` draws afresh given y says here what it had drawn when it made y.
+        """
+        return self.update(prior, u, y, key=key)[0]
 
     def quicken(self, steps: Step) -> Step | None:
         """Prepared steps in a cheaper form that gives a NaN increment where it is not safe; None if there is none."""

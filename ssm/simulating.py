@@ -69,5 +69,4 @@ def _draw_belief(model: AbstractRecursion, belief: Any, started: Array, u: PyTre
     for_move, for_y, for_update = jax.random.split(key, 3)
     prior = select(started, model.predict(belief, u, key=for_move), model.init(u, key=for_move))
     y = model.emit(prior, u).sample(seed=for_y)
-    posterior, _ = model.update(prior, u, y, key=for_update)
-    return posterior, prior.state, y
+    return model.absorb(prior, u, y, key=for_update), prior.state, y
