@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ssm.data import observe, over_sequences
-from ssm.forward import forward
+from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import Step
 from ssm.recursions.backward import PathSampler, backward_steps
@@ -43,10 +43,9 @@ def _decode(model, sequences, schedule):
     viterbi = Viterbi(constrain(model))
 
     def one(steps: Step, key: None):
-        steps = viterbi.prepare(steps)
-        _, increments, saved = forward(viterbi, steps, schedule, None)
-        save = lambda saved: saved.filtered.state
-        _, path = scan(PathSampler(viterbi), backward_steps(steps, saved), save=save)
-        return reverse(path), jnp.sum(increments)
+        saved = beliefs(viterbi, steps, schedule, None)
+        back = backward_steps(viterbi.prepare(steps), saved)
+        _, path = scan(PathSampler(viterbi), back, save=lambda saved: saved.filtered.state)
+        return reverse(path), jnp.sum(saved.log_evidence)
 
     return over_sequences(one, sequences, None)

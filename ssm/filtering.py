@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.data import needs_key, observe, over_sequences
-from ssm.forward import forward
+from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import evidence_only, scan
@@ -94,7 +94,7 @@ def _log_prob(model, sequences, schedule, key):
     model = constrain(model)
 
     def one(steps: Step, key: Key | None) -> Scalar:
-        return evidence(model, model.prepare(steps), schedule, key, fast=not sequences.batched)
+        return evidence(model, steps, schedule, key, fast=not sequences.batched)
 
     return over_sequences(one, sequences, key)
 
@@ -105,8 +105,7 @@ def filter_sequences(model, sequences, schedule, key) -> Filtered:
     model = constrain(model)
 
     def one(steps: Step, key: Key | None) -> Filtered:
-        _, log_evidence, saved = forward(model, model.prepare(steps), schedule, key, fast=not sequences.batched)
-        return Filtered(saved.predicted, saved.filtered, log_evidence)
+        return Filtered(*beliefs(model, steps, schedule, key, fast=not sequences.batched))
 
     return over_sequences(one, sequences, key)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm.checks import positive_int
 from ssm.data import future_steps, needs_key, observe, over_sequences
 from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
-from ssm.forward import forward
+from ssm.forward import forward, nothing
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import scan
@@ -77,4 +77,4 @@ def _draw(model, sequences, ahead, key, num_samples):
 
 
 def _last_belief(model: AbstractRecursion, steps: Step, key: Key | None, fast: bool) -> Any:
-    return forward(model, model.prepare(steps), Sequential(), key, fast=fast, save=lambda saved: None)[0]
+    return forward(model, steps, Sequential(), key, nothing, fast=fast)[0]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm.checks import positive_int
 from ssm.data import check_key, future_observations, needs_key
 from ssm.distributions import quantile
-from ssm.forward import forward
+from ssm.forward import forward, nothing
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.schedules import Sequential
@@ -193,7 +193,7 @@ def _future_evidence(model, belief, ahead, key):
     model = constrain(model)
 
     def one(belief, ahead):
-        return jnp.sum(forward(model, model.prepare(ahead), Sequential(), key, fast=False, belief=belief)[1])
+        return jnp.sum(forward(model, ahead, Sequential(), key, nothing, fast=False, belief=belief)[1])
 
     return jax.vmap(one)(belief, ahead) if ahead.t.ndim == 2 else one(belief, ahead)
 

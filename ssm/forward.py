@@ -1,4 +1,4 @@
-"""The forward pass: prepared steps through the driver, in the fast form where there is one and it is safe."""
+"""The forward pass: steps through the driver, in the fast form where there is one and it is safe."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.recursion import AbstractRecursion, Step
-from ssm.scan import Saved, everything, scan
+from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Key, PyTree
@@ -18,23 +18,43 @@ def forward(
     steps: Step,
     schedule: AbstractSchedule,
     key: Key | None,
+    save: Callable[[Saved], PyTree],
     *,
     fast: bool = True,
     belief: Any = None,
-    save: Callable[[Saved], PyTree] = everything,
 ) -> tuple[Any, Array, PyTree]:
-    """Last belief, log p(y_t | y_<t) (T,), and what `save` kept, for a constrained model and prepared steps.
+    """Last belief, log p(y_t | y_<t) (T,), and what `save` kept, for a constrained model and steps as observed.
 
     `fast=False` under `vmap`, where a `cond` would run both of its branches.
     """
 
-    def run(these: Step) -> tuple[Any, Array, PyTree]:
+    def run(prepared: Step) -> tuple[Any, Array, PyTree]:
         both = lambda saved: (saved.log_evidence, save(saved))
-        last, (log_evidence, kept) = scan(model, these, schedule=schedule, belief=belief, key=key, save=both)
+        last, (log_evidence, kept) = scan(model, prepared, schedule=schedule, belief=belief, key=key, save=both)
         return last, log_evidence, kept
 
     quick = model.quicken(steps) if fast and isinstance(schedule, Sequential) else None
     if quick is None:
-        return run(steps)
+        return run(model.prepare(steps))
     attempt = run(quick)
-    return jax.lax.cond(jnp.all(jnp.isfinite(attempt[1])), lambda: attempt, lambda: run(steps))
+    # Preparing inside the branch: what only the safe form needs is neither computed nor kept otherwise.
+    return jax.lax.cond(jnp.all(jnp.isfinite(attempt[1])), lambda: attempt, lambda: run(model.prepare(steps)))
+
+
+def nothing(saved: Saved) -> None:
+    """Save nothing beside the evidence."""
+    return None
+
+
+def beliefs(
+    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
+) -> Saved:
+    """The full record of a forward pass.
+
+    Where predicting costs one matrix product for all times, it is left out of the loop and done after it.
+    """
+    if not model.predicts_at_once:
+        _, log_evidence, both = forward(model, steps, schedule, key, lambda s: (s.predicted, s.filtered), fast=fast)
+        return Saved(*both, log_evidence)
+    _, log_evidence, filtered = forward(model, steps, schedule, key, lambda s: s.filtered, fast=fast)
+    return Saved(predictions(model, model.prepare(steps), filtered), filtered, log_evidence)

@@ -12,7 +12,7 @@ from ssm.recursion import AbstractRecursion, Step
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, PyTree
-from ssm.trees import index, length, select
+from ssm.trees import index, length, prepend, select
 
 
 class Saved(NamedTuple):
@@ -54,16 +54,25 @@ def scan(
 
     The keys of step t are folded from `key` and t, so results depend neither on T nor on the schedule.
     """
-    total = length(steps.t)
-    start = None
-    if belief is None:
-        start = recursion.init(index(steps.u, 0), key=_fold(key, steps.t[0], 0))
-        belief = start
-        if steps.first is None:
-            steps = _with_first(steps, jnp.arange(total) == 0)
-        else:
-            steps, start = _with_first(steps, steps.first.at[0].set(True)), None
-    return schedule.run(_Walk(recursion, start, key, save), belief, steps)
+    walk, belief, steps = _prepare_walk(recursion, steps, belief, key, save)
+    return schedule.run(walk, belief, steps)
+
+
+def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any) -> Any:
+    """p(x_t | y_<t) at all times at once, from the filtered beliefs (T, ...) of a run that began with `init`."""
+    walk, belief, steps = _prepare_walk(recursion, steps, None, None, everything)
+    return jax.vmap(walk.prior)(prepend(belief, index(filtered, slice(None, -1))), steps)
+
+
+def _prepare_walk(recursion: AbstractRecursion, steps: Step, belief: Any, key: Key | None, save: Callable):
+    """The walk, the belief that it carries into the first step, and the steps with their starts marked."""
+    if belief is not None:
+        return _Walk(recursion, None, key, save), belief, steps
+    start = recursion.init(index(steps.u, 0), key=_fold(key, steps.t[0], 0))
+    if steps.first is None:
+        marked = _with_first(steps, jnp.arange(length(steps.t)) == 0)
+        return _Walk(recursion, start, key, save), start, marked
+    return _Walk(recursion, None, key, save), start, _with_first(steps, steps.first.at[0].set(True))
 
 
 class _Walk(eqx.Module):
@@ -76,7 +85,11 @@ class _Walk(eqx.Module):
 
     def __call__(self, belief: Any, step: Step) -> tuple[Any, PyTree]:
         """One step as a function: the body of `lax.scan`."""
-        prior, posterior, log_evidence = self._advance(belief, step)
+        prior = self.prior(belief, step)
+        posterior, log_evidence = self._correct(prior, step)
+        if step.padding is not None:
+            posterior = select(step.padding, belief, posterior)
+            log_evidence = jnp.where(step.padding, 0, log_evidence)
         return posterior, self.save(Saved(prior, posterior, log_evidence))
 
     def lift(self, step: Step) -> AbstractMap:
@@ -91,16 +104,12 @@ class _Walk(eqx.Module):
             whole = select(step.padding, whole.identity(), whole)
         return whole
 
-    def _advance(self, belief: Any, step: Step) -> tuple[Any, Any, Array]:
+    def prior(self, belief: Any, step: Step) -> Any:
+        """The predicted belief of one step."""
         prior = self.recursion.predict(belief, step.u, key=_fold(self.key, step.t, 1))
         if step.first is not None:
             prior = select(step.first, self._initial(step), prior)
-        posterior, log_evidence = self._correct(prior, step)
-        if step.padding is not None:
-            prior = select(step.padding, belief, prior)
-            posterior = select(step.padding, belief, posterior)
-            log_evidence = jnp.where(step.padding, 0, log_evidence)
-        return prior, posterior, log_evidence
+        return prior if step.padding is None else select(step.padding, belief, prior)
 
     def _initial(self, step: Step) -> Any:
         if self.start is not None:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 
 from ssm.data import check_key, needs_key, observe, over_sequences
-from ssm.forward import forward
+from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
 from ssm.recursions.backward import PathSampler, backward_steps
@@ -85,9 +85,8 @@ def _smooth(model, sequences, schedule, key):
     model = constrain(model)
 
     def one(steps: Step, key: Key | None) -> Smoothed:
-        steps = model.prepare(steps)
-        _, log_evidence, saved = forward(model, steps, schedule, key, fast=not sequences.batched)
-        return Smoothed(smooth_backward(model, steps, saved, schedule), log_evidence.sum())
+        saved = beliefs(model, steps, schedule, key, fast=not sequences.batched)
+        return Smoothed(smooth_backward(model, model.prepare(steps), saved, schedule), saved.log_evidence.sum())
 
     return over_sequences(one, sequences, key)
 
@@ -97,15 +96,14 @@ def _posterior_sample(model, sequences, schedule, key, num_samples):
     model = constrain(model)
 
     def one(steps: Step, key: Key) -> PyTree:
-        steps = model.prepare(steps)
-        forward_key, *keys = jax.random.split(key, 2)
-        _, _, saved = forward(model, steps, schedule, forward_key, fast=not sequences.batched)
-        back = backward_steps(steps, saved)
+        for_filter, for_paths = jax.random.split(key)
+        saved = beliefs(model, steps, schedule, for_filter, fast=not sequences.batched)
+        back = backward_steps(model.prepare(steps), saved)
 
         def path(key: Key) -> PyTree:
             save = lambda saved: saved.filtered.state
             return reverse(scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save)[1])
 
-        return jax.vmap(path)(jax.random.split(keys[0], num_samples))
+        return jax.vmap(path)(jax.random.split(for_paths, num_samples))
 
     return over_sequences(one, sequences, key)

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import observe, over_sequences
-from ssm.forward import forward
+from ssm.forward import beliefs, forward, nothing
 from ssm.parameters import constrain
 from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
 from ssm.recursions.backward import Smoother, backward_steps
-from ssm.scan import Saved, evidence_only, scan
+from ssm.scan import Saved, predictions, scan
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Key, PyTree, Scalar
 from ssm.trees import reverse
@@ -49,7 +49,7 @@ def _expected_statistics(model, sequences, schedule):
     model = constrain(model)
 
     def one(steps: Step, key: None) -> PyTree:
-        return statistics_of(model, model.prepare(steps), schedule, fast=not sequences.batched)[0]
+        return statistics_of(model, steps, schedule, fast=not sequences.batched)[0]
 
     return over_sequences(one, sequences, None)
 
@@ -81,49 +81,49 @@ def _check_tractable(model: AbstractRecursion, verb: str) -> None:
 def statistics_of(
     model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, *, fast: bool = True
 ) -> tuple[PyTree, Array]:
-    """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and prepared steps."""
-    _, log_evidence, saved = forward(model, steps, schedule, None, fast=fast)
-    smoothed = smooth_backward(model, steps, saved, schedule)
-    return model.statistics(steps, saved.predicted, saved.filtered, smoothed), log_evidence
+    """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and steps as observed."""
+    saved = beliefs(model, steps, schedule, None, fast=fast)
+    smoothed = smooth_backward(model, model.prepare(steps), saved, schedule)
+    return model.statistics(steps, saved.predicted, saved.filtered, smoothed), saved.log_evidence
 
 
 def smooth_backward(model: Any, steps: Step, saved: Saved, schedule: AbstractSchedule) -> PyTree:
-    """Smoothed beliefs (T, ...), from what the forward pass saved."""
+    """Smoothed beliefs (T, ...) of prepared steps, from what the forward pass saved."""
     back = backward_steps(steps, saved)
     _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered)
-    return reverse(smoothed)
+    return model.settle(reverse(smoothed))
 
 
 def evidence(
     model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
 ) -> Scalar:
-    """log p(y_{1:T}) for a constrained model and prepared steps."""
+    """log p(y_{1:T}) for a constrained model and steps as observed."""
     if isinstance(model, AbstractExpectation):
         return _expectation_evidence((model, steps), schedule, fast)
-    _, log_evidence, _ = forward(model, steps, schedule, key, fast=fast, save=evidence_only)
-    return jnp.sum(log_evidence)
+    return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1])
 
 
 @eqx.filter_custom_vjp
 def _expectation_evidence(model_and_steps, schedule, fast):
     model, steps = model_and_steps
-    _, log_evidence, _ = forward(model, steps, schedule, None, fast=fast, save=evidence_only)
-    return jnp.sum(log_evidence)
+    return jnp.sum(forward(model, steps, schedule, None, nothing, fast=fast)[1])
 
 
 @_expectation_evidence.def_fwd
 def _evidence_forward(perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
-    _, log_evidence, saved = forward(model, steps, schedule, None, fast=fast)
-    return jnp.sum(log_evidence), saved
+    _, log_evidence, filtered = forward(model, steps, schedule, None, lambda saved: saved.filtered, fast=fast)
+    return jnp.sum(log_evidence), filtered
 
 
 @_expectation_evidence.def_bwd
-def _evidence_backward(saved, cotangent, perturbed, model_and_steps, schedule, fast):
+def _evidence_backward(filtered, cotangent, perturbed, model_and_steps, schedule, fast):
     del perturbed, fast
     model, steps = model_and_steps
-    smoothed = smooth_backward(model, steps, saved, schedule)
-    statistics = model.statistics(steps, saved.predicted, saved.filtered, smoothed)
-    expected = lambda both: both[0].expected_log_prob(both[1], statistics)
+    prepared = model.prepare(steps)
+    predicted = predictions(model, prepared, filtered)
+    smoothed = smooth_backward(model, prepared, Saved(predicted, filtered, None), schedule)
+    statistics = model.statistics(steps, predicted, filtered, smoothed)
+    expected = lambda both: both[0].expected_log_prob(both[0].prepare(both[1]), statistics)
     return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))

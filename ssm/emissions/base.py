@@ -6,6 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from ssm.distributions import Distribution
+from ssm.likelihoods import ScaledLikelihood
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
@@ -27,11 +28,22 @@ class AbstractEmission(eqx.Module):
         """"real" or "symbol"."""
         return "real"
 
+    @property
+    def num_classes(self) -> int:
+        """C, for a family of symbols 0 .. C-1."""
+        raise NotImplementedError
+
     def log_likelihoods(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """log p(y_t | x_t = k, u_t) for all times and states, over the observed components."""
         raise NotImplementedError
+
+    def scaled_likelihoods(
+        self, ys: Array, us: PyTree, observed: Bool[Array, "T *event"] | None = None
+    ) -> ScaledLikelihood:
+        """The same as exp(log_likelihoods - shift) and the shift, for the fast form of the recursion."""
+        return ScaledLikelihood.of(self.log_likelihoods(ys, us, observed))
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """p(y | x = state, u)."""

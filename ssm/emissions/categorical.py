@@ -9,6 +9,7 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
+from ssm.likelihoods import ScaledLikelihood
 from ssm.linalg import row_times_matrix
 from ssm.logspace import log, ratio
 from ssm.parameters import Simplex, value
@@ -57,10 +58,20 @@ class Categorical(AbstractEmission):
         self, ys: Int[Array, "T"], us: PyTree, observed: Bool[Array, "T"] | None = None
     ) -> Float[Array, "T K"]:
         """Column y_t of log probs; NaN, which poisons the evidence, for a symbol out of range under jit."""
-        table = log(self.probs).T  # (C, K)
-        in_range = (ys >= 0) & (ys < self.num_classes)
-        likelihoods = table[jnp.clip(ys, 0, self.num_classes - 1)]
-        return jnp.where(in_range[:, None], likelihoods, jnp.nan)
+        return self._look_up(log(self.probs).T, ys)
+
+    def scaled_likelihoods(
+        self, ys: Int[Array, "T"], us: PyTree, observed: Bool[Array, "T"] | None = None
+    ) -> ScaledLikelihood:
+        """One exponential per symbol and state, not per time and state."""
+        table = ScaledLikelihood.of(log(self.probs).T)
+        return ScaledLikelihood(self._look_up(table.weights, ys), self._look_up(table.shift, ys))
+
+    def _look_up(self, table: Float[Array, "C *K"], ys: Int[Array, "T"]) -> Float[Array, "T *K"]:
+        """table[y_t], with one more row of NaN for symbols out of range."""
+        poison = jnp.full_like(table[:1], jnp.nan)
+        rows = jnp.where((ys >= 0) & (ys < self.num_classes), ys, self.num_classes)
+        return jnp.concatenate([table, poison]).at[rows].get(mode="promise_in_bounds")
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Row `state`."""

@@ -128,7 +128,7 @@ def _loss(free: PyTree, fixed: PyTree, sequences: Sequences, weights: Array | No
 def _evidence_each(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Float[Array, "*B"]:
     model = constrain(eqx.combine(free, fixed))
     fast = not sequences.batched
-    return over_sequences(lambda s, k: evidence(model, model.prepare(s), schedule, k, fast=fast), sequences, key)
+    return over_sequences(lambda s, k: evidence(model, s, schedule, k, fast=fast), sequences, key)
 
 
 def total_evidence(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:

@@ -82,7 +82,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     fast = alone and not sequences.batched
 
     def expect(steps: Step, key: None) -> tuple[PyTree, Array]:
-        return statistics_of(plain, plain.prepare(steps), resolve("auto", plain), fast=fast)
+        return statistics_of(plain, steps, resolve("auto", plain), fast=fast)
 
     statistics, log_evidence = over_sequences(expect, sequences, None)
     best = plain.maximise(statistics, sequences.steps, frozenset(frozen))
@@ -98,7 +98,7 @@ def total_evidence(models: PyTree, sequences: Sequences) -> Float[Array, "R"]:
     def one(model: PyTree) -> Array:
         plain = constrain(model)
         fast = alone and not sequences.batched
-        run = lambda steps, key: evidence(plain, plain.prepare(steps), resolve("auto", plain), key, fast=fast)
+        run = lambda steps, key: evidence(plain, steps, resolve("auto", plain), key, fast=fast)
         return jnp.sum(over_sequences(run, sequences, None))
 
     return _each(one, models)

@@ -1,7 +1,7 @@
 """The hidden Markov model: the recursion whose belief is a distribution over K states."""
 
 import dataclasses
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps
-from ssm.recursions.likelihoods import LogLikelihood, ScaledLikelihood
+from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
@@ -45,6 +45,8 @@ class HMM(
     when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the forward recursion
     normalised at every step (section V.A).
     """
+
+    predicts_at_once: ClassVar[bool] = True
 
     _initial: Simplex | Float[Array, "K"]
     _transition: Simplex | Float[Array, "K K"]
@@ -86,6 +88,11 @@ class HMM(
         """As the emission's."""
         return self.emission.event_kind
 
+    @property
+    def num_classes(self) -> int:
+        """As the emission's."""
+        return self.emission.num_classes
+
     def validate(self, ys: np.ndarray) -> None:
         """As the emission's."""
         self.emission.validate(ys)
@@ -99,7 +106,7 @@ class HMM(
 
     def quicken(self, steps: Step) -> Step:
         """Exponentials outside the scan."""
-        return dataclasses.replace(steps, y=ScaledLikelihood.of(steps.y))
+        return dataclasses.replace(steps, y=self.emission.scaled_likelihoods(steps.y, steps.u, steps.observed))
 
     def init(self, u: PyTree = None, *, key: Key | None = None) -> Categorical:
         """π."""
@@ -127,6 +134,10 @@ class HMM(
     def reverse(self, filtered: Categorical, predicted: Categorical, u: PyTree) -> "ReversedChain":
         """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A."""
         return ReversedChain(filtered.probs, self.transition, predicted.probs)
+
+    def settle(self, smoothed: Categorical) -> Categorical:
+        """Rows that sum to one again."""
+        return Categorical(smoothed.probs / jnp.sum(smoothed.probs, axis=-1, keepdims=True))
 
     # -- learning ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion, Step
 from ssm.recursions.hmm import HMM
-from ssm.recursions.likelihoods import LogLikelihood
+from ssm.likelihoods import LogLikelihood
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 
 

@@ -43,10 +43,10 @@ class ScaledLikelihood(eqx.Module):
     shift: Float[Array, "*batch"]
 
     @classmethod
-    def of(cls, log_likelihood: LogLikelihood) -> "ScaledLikelihood":
-        """The fast form of the same likelihoods."""
-        shift = finite_max(log_likelihood.values)
-        return cls(jnp.exp(log_likelihood.values - shift[..., None]), shift)
+    def of(cls, log_likelihoods: Float[Array, "*batch K"]) -> "ScaledLikelihood":
+        """The fast form of a table of log-likelihoods."""
+        shift = finite_max(log_likelihoods)
+        return cls(jnp.exp(log_likelihoods - shift[..., None]), shift)
 
     def reweigh(self, prior: Categorical) -> tuple[Categorical, Scalar]:
         """Bayes' rule without a maximum inside the scan."""
