@@ -1,0 +1,1 @@
+"""What `python -m ssm` can do: one file per command."""

@@ -1,0 +1,51 @@
+"""Real data that comes with Python itself or with the extra `demo`; nothing is downloaded.
+
+Every function imports its source when called and returns plain NumPy arrays.
+"""
+
+import unicodedata
+
+import numpy as np
+
+from ssm.extras import demo
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz"
+MACRO_COLUMNS = ("GDP growth", "inflation", "unemployment")
+
+
+def english_text() -> str:
+    """English prose: the paragraphs of Python's own documentation topics, without grammar, code and headings.
+
+    The text differs a little between Python versions.
+    """
+    from pydoc_data import topics
+
+    paragraphs = "\n\n".join(topics.topics.values()).split("\n\n")
+    return " ".join(paragraph for paragraph in paragraphs if paragraph[:1].isalpha() and paragraph.endswith("."))
+
+
+def letters(text: str) -> np.ndarray:
+    """A text as symbols (T,): 0 for a space, 1 .. 26 for a .. z.
+
+    Upper case becomes lower case, accents are dropped, and every run of other characters is one space.
+    """
+    plain = unicodedata.normalize("NFKD", text).lower()
+    kept = "".join(c if c in ALPHABET else " " for c in plain if not unicodedata.combining(c))
+    return np.array([ALPHABET.index(c) for c in " ".join(kept.split())], dtype=np.int32)
+
+
+def nile() -> np.ndarray:
+    """Annual flow of the Nile at Aswan, 1871-1970, in 10⁸ m³, (100,). Source: Durbin & Koopman 2012, section 2.2."""
+    frame = demo("statsmodels.datasets.nile").load_pandas().data
+    return frame["volume"].to_numpy(float)
+
+
+def macro() -> np.ndarray:
+    """Quarters of the United States' economy, 1959-2009, one column per entry of `MACRO_COLUMNS`, (202, 3).
+
+    All in percent: growth of real GDP over the quarter, annualised inflation and the unemployment rate.
+    Source: `statsmodels.datasets.macrodata`.
+    """
+    frame = demo("statsmodels.datasets.macrodata").load_pandas().data
+    growth = 100 * np.diff(np.log(frame["realgdp"].to_numpy(float)))
+    return np.column_stack([growth, frame[["infl", "unemp"]].to_numpy(float)[1:]])

@@ -1,0 +1,97 @@
+"""Figures; the only file that imports matplotlib, when one is made.
+
+Every function returns a matplotlib Figure, to be saved by `figure.savefig(path)`; nothing opens a window.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssm.extras import demo
+
+# Okabe & Ito 2008: told apart by people with any kind of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+
+
+class Curve(NamedTuple):
+    """How one fit went: seconds since its start, and evidence per observation, both (num_iters + 1,)."""
+
+    seconds: np.ndarray
+    values: np.ndarray
+
+
+def figure(
+    rows: int = 1, columns: int = 1, *, width: float = 9.0, height: float = 3.0, **options: Any
+) -> tuple[Any, Any]:
+    """An empty figure and its axes (rows, columns), inches wide and inches high for each row."""
+    made = demo("matplotlib.figure").Figure(figsize=(width, height * rows), layout="constrained", dpi=150)
+    axes = made.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.locator_params(nbins=6)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, linewidth=0.6)
+    return made, axes
+
+
+def learning_curves(runs: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Any:
+    """Evidence against iteration and against wall clock, for `runs[data][method]`: one curve per start.
+
+    One row per data set, one colour per method; the start that ends highest is drawn thick.
+    """
+    made, axes = figure(len(runs), 2, sharey="row")
+    for row, (data, methods) in zip(axes, runs.items(), strict=True):
+        for colour, (method, curves) in zip(COLOURS, methods.items(), strict=False):
+            best = max(range(len(curves)), key=lambda i: curves[i].values[-1])
+            for i, curve in enumerate(curves):
+                style = {"linewidth": 2.4, "label": method} if i == best else {"linewidth": 0.8, "alpha": 0.55}
+                row[0].plot(np.arange(len(curve.values)), curve.values, color=colour, zorder=2 + (i == best), **style)
+                row[1].plot(curve.seconds, curve.values, color=colour, zorder=2 + (i == best), **style)
+        row[0].set_ylabel("nats per observation")
+        row[0].set_title(data, loc="left", fontsize="medium")
+        row[0].legend(frameon=False, loc="lower right")
+    axes[-1][0].set_xlabel("iteration")
+    axes[-1][1].set_xlabel("seconds, without compilation")
+    return made
+
+
+def state_bands(ys: np.ndarray, probs: np.ndarray, times: np.ndarray | None = None, label: str = "") -> Any:
+    """A series (T,) or (T, N) over the posterior p(x_t = k | y_{1:T}) (T, K) of its states, as stacked bands."""
+    ys, probs = np.asarray(ys), np.asarray(probs)
+    times = np.arange(len(ys)) if times is None else np.asarray(times)
+    made, axes = figure(2, 1, height=1.9, sharex=True, height_ratios=[2, 1])
+    series, bands = axes[:, 0]
+    for n, component in enumerate(ys.reshape(len(ys), -1).T):
+        series.plot(times, component, color="black", alpha=1 / (1 + 0.5 * n), linewidth=1)
+    series.set_ylabel(label)
+    bands.stackplot(times, probs.T, colors=[COLOURS[k % len(COLOURS)] for k in range(probs.shape[1])], alpha=0.8)
+    bands.set(ylim=(0, 1), yticks=(0, 1), ylabel="state", xlim=(times[0], times[-1]))
+    return made
+
+
+def forecast_fan(
+    ys: np.ndarray,
+    forecast: Any,
+    levels: Sequence[float] = (0.5, 0.9),
+    times: np.ndarray | None = None,
+    label: str = "",
+) -> Any:
+    """A series (T,) or (T, 1), its forecast mean, and a band for each of the central intervals `levels`."""
+    ys, mean = np.ravel(ys), np.ravel(forecast.mean)
+    times = np.arange(len(ys)) if times is None else np.asarray(times)
+    ahead = times[-1] + np.arange(1, len(mean) + 1) * (times[1] - times[0] if len(times) > 1 else 1)
+    made, axes = figure()
+    ax = axes[0, 0]
+    ax.plot(times, ys, color="black", linewidth=1)
+    for level in sorted(levels, reverse=True):
+        low, high = (np.ravel(bound) for bound in forecast.interval(level))
+        ax.fill_between(ahead, low, high, color=COLOURS[0], alpha=0.25, linewidth=0, label=f"{level:.0%} interval")
+    ax.plot(ahead, mean, color=COLOURS[0], linewidth=2, label="mean")
+    ax.set_ylabel(label)
+    ax.legend(frameon=False, loc="upper left")
+    return made
+
+
+def file_types() -> tuple[str, ...]:
+    """Endings, without the dot, that a figure can be saved under."""
+    return tuple(sorted(figure()[0].canvas.get_supported_filetypes()))
