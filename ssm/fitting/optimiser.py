@@ -1,5 +1,6 @@
 """An optax optimiser that is equal to another one if it computes the same."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,21 +20,21 @@ class Optimiser:
     """
 
     def __init__(self, transformation: optax.GradientTransformation, parameters: PyTree):
-        self._transformation = transformation
+        self._init, self._update = _promoting(transformation.init), _promoting(transformation.update)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), parameters)
-        state = jax.eval_shape(transformation.init, like)
-        start = jax.make_jaxpr(transformation.init)(like)
-        update = jax.make_jaxpr(transformation.update)(like, state, like)
+        state = jax.eval_shape(self._init, like)
+        start = jax.make_jaxpr(self._init)(like)
+        update = jax.make_jaxpr(self._update)(like, state, like)
         constants = [jnp.asarray(constant).tolist() for program in (start, update) for constant in program.consts]
         self._program = f"{start} {update} {constants}"
 
     def init(self, parameters: PyTree) -> PyTree:
         """The state before the first update."""
-        return self._transformation.init(parameters)
+        return self._init(parameters)
 
     def update(self, gradient: PyTree, state: PyTree, parameters: PyTree) -> tuple[PyTree, PyTree]:
         """New parameters and state, one step down the gradient."""
-        change, state = self._transformation.update(gradient, state, parameters)
+        change, state = self._update(gradient, state, parameters)
         return eqx.apply_updates(parameters, change), state
 
     def __eq__(self, other: Any) -> bool:
@@ -41,6 +42,16 @@ class Optimiser:
 
     def __hash__(self) -> int:
         return hash(self._program)
+
+
+def _promoting(function: Callable) -> Callable:
+    """optax raises floats to integer counts, which strict dtype promotion, where switched on, forbids."""
+
+    def promoted(*arguments: PyTree) -> PyTree:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*arguments)
+
+    return promoted
 
 
 def transformation(optimiser: optax.GradientTransformation | None, max_grad_norm: float | None) -> optax.GradientTransformation:
