@@ -51,12 +51,12 @@ class GRU(AbstractCell):
         """Zeros."""
         return jnp.zeros(self.cell.hidden_size, self.cell.weight_hh.dtype)
 
-    def project(self, x: Float[Array, "I"]) -> Float[Array, "3H"]:
+    def project(self, x: Float[Array, "I"]) -> Float[Array, "G"]:
         """B x + b of both gates and the candidate."""
         projected = self.cell.weight_ih @ x
         return projected if self.cell.bias is None else projected + self.cell.bias
 
-    def advance(self, state: Float[Array, "H"], projected: Float[Array, "3H"]) -> Float[Array, "H"]:
+    def advance(self, state: Float[Array, "H"], projected: Float[Array, "G"]) -> Float[Array, "H"]:
         """Reset, propose, and keep the share z of the old state."""
         reset, keep, candidate = jnp.split(projected, 3)
         from_reset, from_keep, from_candidate = jnp.split(self.cell.weight_hh @ state, 3)

@@ -59,12 +59,12 @@ class LSTM(AbstractCell):
         zeros = jnp.zeros(self.cell.hidden_size, self.cell.weight_hh.dtype)
         return LSTMState(zeros, zeros)
 
-    def project(self, x: Float[Array, "I"]) -> Float[Array, "4H"]:
+    def project(self, x: Float[Array, "I"]) -> Float[Array, "G"]:
         """B x + b of all gates."""
         projected = self.cell.weight_ih @ x
         return projected if self.cell.bias is None else projected + self.cell.bias
 
-    def advance(self, state: LSTMState, projected: Float[Array, "4H"]) -> LSTMState:
+    def advance(self, state: LSTMState, projected: Float[Array, "G"]) -> LSTMState:
         """Forget, write, show."""
         write, forget, value, show = jnp.split(projected + self.cell.weight_hh @ state.hidden, 4)
         kept = jax.nn.sigmoid(forget) * state.memory

@@ -48,7 +48,7 @@ class Perceptron(eqx.Module):
         self.inner = eqx.nn.Linear(input_size, width, key=for_inner)
         self.outer = eqx.nn.Linear(width, output_size, key=for_outer)
 
-    def __call__(self, *parts: Float[Array, "I"]) -> Float[Array, "O"]:
+    def __call__(self, *parts: Float[Array, "_"]) -> Float[Array, "O"]:
         """The image of the parts, one after the other in one vector."""
         return self.outer(jnp.tanh(self.inner(jnp.concatenate(parts))))
 
@@ -176,7 +176,7 @@ class VRNN(AbstractRecursion[Point]):
         return self.head.distribution(self._features(prior.state))
 
 
-def _normal(parameters: Float[Array, "2Z"]) -> Distribution:
+def _normal(parameters: Float[Array, "P"]) -> Distribution:
     """Independent components with (loc, log scale) in one vector."""
     loc, log_scale = jnp.split(parameters, 2)
     return normal(loc, jnp.exp(log_scale))
