@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import is_concrete
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractModel, AbstractRecursion, AbstractStateSpace, Step
 from ssm.shapes import Array, PyTree
 from ssm.trees import float_dtype
 
@@ -47,8 +47,7 @@ def observe(
     (B, T), True where a new sequence begins in a packed one. NaN in concrete ys means missing. Raises
     TypeError and ValueError that name the argument, what came and what was expected.
     """
-    if not isinstance(model, AbstractRecursion):
-        raise TypeError(f"model: expected a model of this library, such as ssm.HMM, got {type(model).__name__}")
+    check_recursion(model)
     ys = _as_array("ys", ys)
     batched = _is_batched(model, ys)
     lead = ys.shape[: 1 + batched]
@@ -60,7 +59,7 @@ def observe(
         observed=observed,
         first=_starts(starts, lead),
         padding=padding,
-        t=jnp.broadcast_to(jnp.arange(lead[-1]), lead),
+        t=_times(lead, padding),
     )
     covered = model.num_steps
     if covered is not None and covered < lead[-1]:
@@ -69,7 +68,7 @@ def observe(
 
 
 def future_steps(
-    model: AbstractRecursion, lead: tuple[int, ...], inputs: PyTree, start: Array | int = 0, name: str = "inputs"
+    model: AbstractModel, lead: tuple[int, ...], inputs: PyTree, start: Array | int = 0, name: str = "inputs"
 ) -> Step:
     """Steps with leading axes `lead`, (steps,) or (B, steps), and nothing observed, at times start, start + 1, ...
 
@@ -125,8 +124,22 @@ def over_sequences(function, sequences: Sequences, key: Array | None, *others: P
     return jax.vmap(function, in_axes=(0, None if keys is None else 0, *[0 for _ in others]))(sequences.steps, keys, *others)
 
 
+def check_recursion(model: object) -> None:
+    """Raise TypeError unless `model` can infer: a recursion, not only a way to draw."""
+    if isinstance(model, AbstractRecursion):
+        return
+    name = type(model).__name__
+    if isinstance(model, AbstractStateSpace):
+        raise TypeError(
+            f"model: a {name} says how states and observations are drawn, not how states are inferred; "
+            "wrap it: ssm.ParticleFilter(model, num_particles)"
+        )
+    raise TypeError(f"model: expected a model of this library, such as ssm.HMM, got {name}")
+
+
 def needs_key(model: AbstractRecursion, key: Array | None, verb: str) -> None:
     """Raise ValueError for a stochastic recursion without a key, TypeError for something that is no typed key."""
+    check_recursion(model)
     if key is None:
         if model.is_stochastic:
             raise ValueError(f"key: {verb} of a {type(model).__name__} draws; pass key=jax.random.key(seed)")
@@ -192,6 +205,14 @@ def _padding(lengths: object, lead: tuple[int, ...]) -> Array | None:
     return jnp.arange(lead[-1]) >= jnp.asarray(lengths)[..., None]
 
 
+def _times(lead: tuple[int, ...], padding: Array | None) -> Array:
+    """0, 1, ...; in padding time stands still, so that what is keyed or looked up by t does not see it."""
+    times = jnp.broadcast_to(jnp.arange(lead[-1]), lead)
+    if padding is None:
+        return times
+    return jnp.minimum(times, jnp.sum(~padding, axis=-1, keepdims=True, dtype=times.dtype) - 1)
+
+
 def _starts(starts: object, lead: tuple[int, ...]) -> Array | None:
     if starts is None:
         return None
@@ -255,7 +276,7 @@ def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> No
         model.validate(counted)
 
 
-def _inputs(model: AbstractRecursion, inputs: PyTree, lead: tuple[int, ...], name: str = "inputs") -> PyTree:
+def _inputs(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name: str = "inputs") -> PyTree:
     expected = model.num_inputs
     if inputs is None:
         if expected:
