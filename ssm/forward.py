@@ -28,17 +28,17 @@ def forward(
     `fast=False` under `vmap`, where a `cond` would run both of its branches.
     """
 
-    def run(prepared: Step) -> tuple[Any, Array, PyTree]:
+    def run(recursion: AbstractRecursion, prepared: Step) -> tuple[Any, Array, PyTree]:
         both = lambda saved: (saved.log_evidence, save(saved))
-        last, (log_evidence, kept) = scan(model, prepared, schedule=schedule, belief=belief, key=key, save=both)
+        last, (log_evidence, kept) = scan(recursion, prepared, schedule=schedule, belief=belief, key=key, save=both)
         return last, log_evidence, kept
 
     quick = model.quicken(steps) if fast and isinstance(schedule, Sequential) else None
     if quick is None:
-        return run(model.prepare(steps))
-    attempt = run(quick)
+        return run(model, model.prepare(steps))
+    attempt = run(*quick)
     # Preparing inside the branch: what only the safe form needs is neither computed nor kept otherwise.
-    return jax.lax.cond(jnp.all(jnp.isfinite(attempt[1])), lambda: attempt, lambda: run(model.prepare(steps)))
+    return jax.lax.cond(jnp.isfinite(jnp.sum(attempt[1])), lambda: attempt, lambda: run(model, model.prepare(steps)))
 
 
 def nothing(saved: Saved) -> None:

@@ -117,6 +117,79 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """
         return self.update(prior, u, y, key=key)[0]
 
+    def quicken(self, steps: Step) -> "tuple[AbstractRecursion[Belief], Step] | None":
+        """A cheaper form of this recursion and its prepared steps, or None if there is none.
+
+        Its beliefs are the same; where it is not safe its increments must be NaN or infinite, and the driver
+        then runs this one.
+        """
+        return None
+
+    @property
+    def num_inputs(self) -> int | None:
+        """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
+        return 0
+
+    @property
+    def num_steps(self) -> int | None:
+        """How many times the model's parameters cover; None if they do not vary in time."""
+        return None
+
+    def prepare(self, steps: Step) -> Step:
+        """All that needs no carry, for all times at once, before the scan; the identity by default.
+
+        Takes stacked steps (T, ...) as they come from the data and returns them with what `predict`, `update`
+        and `emit` want to see in the place of u and y. Where `observed` has an axis per component, the prepared
+        y must account for it (partly missing vectors are marginalised); a step with nothing observed is
+        skipped by the driver.
+        """
+        return steps
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
+        return None
+
+
+class AbstractRecursion(AbstractModel, Generic[Belief]):
+    """One instant of a model over sequences.
+
+    Laws (tests/test_laws.py), for prepared u and y and any belief:
+        update(prior, u, y)[1]  ==  emit(prior, u).log_prob(y)
+        filter(ys)              ==  filter(ys[:k]), then the rest from that belief
+    """
+
+    is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
+    predicts_at_once: ClassVar[bool] = False  # is predicting for all times at once cheaper than keeping predictions?
+
+    def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
+        """p(x_1), or the first hidden state."""
+        raise NotImplementedError
+
+    def predict(self, belief: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
+        """p(x_t | y_{<t}) from p(x_{t-1} | y_{<t})."""
+        raise NotImplementedError
+
+    def update(
+        self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None
+    ) -> tuple[Belief, Scalar]:
+        """p(x_t | y_{<=t}) and log p(y_t | y_{<t}), from p(x_t | y_{<t}) and the prepared y_t."""
+        raise NotImplementedError
+
+    def miss(self, prior: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
+        """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs."""
+        return prior
+
+    def emit(self, prior: Belief, u: PyTree) -> Any:
+        """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
+        raise NotImplementedError
+
+    def absorb(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> Belief:
+        """The belief after a y, not prepared, that was drawn from `emit(prior, u)`; as `update`, without evidence.
+
+        A model whose `update` draws afresh given y says here what it had drawn when it made y.
+        """
+        return self.update(prior, u, y, key=key)[0]
+
     def quicken(self, steps: Step) -> Step | None:
         """As `prepare`, but in a cheaper form that gives a NaN increment where it is not safe; None if there is none."""
         return None

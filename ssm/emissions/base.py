@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from ssm.distributions import Distribution
-from ssm.likelihoods import ScaledLikelihood
+from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
@@ -39,11 +39,15 @@ class AbstractEmission(eqx.Module):
         """log p(y_t | x_t = k, u_t) for all times and states, over the observed components."""
         raise NotImplementedError
 
-    def scaled_likelihoods(
+    def quicken(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *event"] | None = None
-    ) -> ScaledLikelihood:
-        """The same as exp(log_likelihoods - shift) and the shift, for the fast form of the recursion."""
-        return ScaledLikelihood.of(self.log_likelihoods(ys, us, observed))
+    ) -> tuple["AbstractEmission", PyTree]:
+        """An emission and prepared observations (T, ...) from which `likelihood` makes the fast form of each row."""
+        return self, ScaledLikelihood.of(self.log_likelihoods(ys, us, observed))
+
+    def likelihood(self, prepared: PyTree) -> LogLikelihood | ScaledLikelihood:
+        """The row of likelihoods of one prepared observation: what was prepared, unless it is looked up."""
+        return prepared
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """p(y | x = state, u)."""

@@ -58,20 +58,18 @@ class Categorical(AbstractEmission):
         self, ys: Int[Array, "T"], us: PyTree, observed: Bool[Array, "T"] | None = None
     ) -> Float[Array, "T K"]:
         """Column y_t of log probs; NaN, which poisons the evidence, for a symbol out of range under jit."""
-        return self._look_up(log(self.probs).T, ys)
+        return _with_poison(log(self.probs).T).at[self._rows(ys)].get(mode="promise_in_bounds")
 
-    def scaled_likelihoods(
+    def quicken(
         self, ys: Int[Array, "T"], us: PyTree, observed: Bool[Array, "T"] | None = None
-    ) -> ScaledLikelihood:
-        """One exponential per symbol and state, not per time and state."""
+    ) -> tuple["Tabulated", Int[Array, "T"]]:
+        """One exponential per symbol and state, not per time and state; rows are looked up inside the scan."""
         table = ScaledLikelihood.of(log(self.probs).T)
-        return ScaledLikelihood(self._look_up(table.weights, ys), self._look_up(table.shift, ys))
+        return Tabulated(_with_poison(table.weights), _with_poison(table.shift)), self._rows(ys)
 
-    def _look_up(self, table: Float[Array, "C *K"], ys: Int[Array, "T"]) -> Float[Array, "T *K"]:
-        """table[y_t], with one more row of NaN for symbols out of range."""
-        poison = jnp.full_like(table[:1], jnp.nan)
-        rows = jnp.where((ys >= 0) & (ys < self.num_classes), ys, self.num_classes)
-        return jnp.concatenate([table, poison]).at[rows].get(mode="promise_in_bounds")
+    def _rows(self, ys: Int[Array, "T"]) -> Int[Array, "T"]:
+        """Rows of a table of C symbols and, for symbols out of range, one more."""
+        return jnp.where((ys >= 0) & (ys < self.num_classes), ys, self.num_classes)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Row `state`."""
@@ -140,3 +138,30 @@ class Categorical(AbstractEmission):
         probs = frequency * (tilt + 1 / num_classes)
         return cls(probs / jnp.sum(probs, axis=1, keepdims=True))
 
+
+
+class Tabulated(AbstractEmission):
+    """A categorical emission as the table of its scaled likelihoods, for the inside of a scan."""
+
+    weights: Float[Array, "R K"]
+    shift: Float[Array, "R"]
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.weights.shape[1]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """()."""
+        return ()
+
+    def likelihood(self, prepared: Int[Array, ""]) -> ScaledLikelihood:
+        """Row `prepared`."""
+        row = lambda table: jax.lax.dynamic_index_in_dim(table, prepared, keepdims=False)
+        return ScaledLikelihood(row(self.weights), row(self.shift))
+
+
+def _with_poison(table: Float[Array, "C *K"]) -> Float[Array, "R *K"]:
+    """A table with one more row, of NaN."""
+    return jnp.concatenate([table, jnp.full_like(table[:1], jnp.nan)])

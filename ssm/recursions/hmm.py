@@ -18,7 +18,7 @@ from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps
-from ssm.likelihoods import LogLikelihood, ScaledLikelihood
+from ssm.likelihoods import LogLikelihood
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
@@ -104,9 +104,11 @@ class HMM(
         table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
         return dataclasses.replace(steps, y=table)
 
-    def quicken(self, steps: Step) -> Step:
-        """Exponentials outside the scan."""
-        return dataclasses.replace(steps, y=self.emission.scaled_likelihoods(steps.y, steps.u, steps.observed))
+    def quicken(self, steps: Step) -> tuple["HMM", Step]:
+        """Exponentials outside the scan, relative to the best state of each row."""
+        emission, ys = self.emission.quicken(steps.y, steps.u, steps.observed)
+        model = eqx.tree_at(lambda m: m.emission, self, emission)
+        return model, dataclasses.replace(steps, y=ys)
 
     def init(self, u: PyTree = None, *, key: Key | None = None) -> Categorical:
         """π."""
@@ -117,10 +119,10 @@ class HMM(
         return Categorical(row_times_matrix(belief.probs, self.transition))
 
     def update(
-        self, prior: Categorical, u: PyTree, y: LogLikelihood | ScaledLikelihood, *, key: Key | None = None
+        self, prior: Categorical, u: PyTree, y: PyTree, *, key: Key | None = None
     ) -> tuple[Categorical, Scalar]:
         """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
-        return y.reweigh(prior)
+        return self.emission.likelihood(y).reweigh(prior)
 
     def emit(self, prior: Categorical, u: PyTree = None) -> Distribution:
         """The mixture of the emissions."""
