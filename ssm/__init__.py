@@ -1,7 +1,10 @@
 """onescan: one recursion for RNNs, hidden Markov models, Kalman filters and stochastic RNNs."""
 
+from ssm import cells as cells
 from ssm import emissions as emissions
+from ssm import heads as heads
 from ssm import schedules as schedules
+from ssm.comparing import compare as compare
 from ssm.data import pad as pad
 from ssm.decoding import decode as decode
 from ssm.fitting import EM as EM
@@ -18,6 +21,8 @@ from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter
 from ssm.recursions.state_space import StateSpaceModel as StateSpaceModel
+from ssm.recursions.rnn import RNN as RNN
+from ssm.recursions.variational import VRNN as VRNN
 from ssm.simulating import simulate as simulate
 from ssm.smoothing import Smoothed as Smoothed
 from ssm.smoothing import posterior_sample as posterior_sample
