@@ -5,6 +5,7 @@ from typing import Self, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
@@ -30,7 +31,7 @@ class Normal(AbstractEmission):
     minimum_scale: float = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
-        axes = ("K",) if jnp.ndim(loc) == 1 else ("K", "N")
+        axes = ("K",) if np.ndim(loc) == 1 else ("K", "N")
         self.loc = checks.real("loc", loc, axes)
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self.minimum_scale = minimum_scale

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.shapes import Array, Bool, Float, Key
@@ -15,7 +16,7 @@ def spread_out(
     The seeding of k-means++ (Arthur & Vassilvitskii 2007). Raises ValueError for integer data.
     """
     checks.positive_int("num_states", num_states)
-    ys = checks.real("ys", ys, ("M",) if jnp.ndim(ys) == 1 else ("M", "N"))
+    ys = checks.real("ys", ys, ("M",) if np.ndim(ys) == 1 else ("M", "N"))
     seen = jnp.ones(ys.shape[0], bool) if observed is None else observed
     flat = ys.reshape(ys.shape[0], -1)
     scaled = flat / jnp.maximum(standard_deviation(flat, seen), jnp.finfo(flat.dtype).tiny)

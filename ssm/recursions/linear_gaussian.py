@@ -5,6 +5,7 @@ from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.beliefs import Gaussian
@@ -317,9 +318,9 @@ def _in_time(name: str, array: Array | None, axes: tuple) -> Array | None:
     """A parameter with or without a leading axis T."""
     if array is None:
         return None
-    return checks.real(name, array, axes if jnp.ndim(array) != len(axes) + 1 else ("T", *axes))
+    return checks.real(name, array, axes if np.ndim(array) != len(axes) + 1 else ("T", *axes))
 
 
 def _covariance(name: str, array: Array, axes: tuple) -> Covariance:
-    timed = jnp.ndim(array) == 3 and name != "initial_covariance"
+    timed = np.ndim(array) == 3 and name != "initial_covariance"
     return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
