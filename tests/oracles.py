@@ -5,11 +5,12 @@ autodiff is applied to. All numbers are float64 NumPy unless said.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 
 class Chain(NamedTuple):
@@ -177,3 +178,46 @@ def plain_kalman(system: System, ys: jax.Array) -> jax.Array:
     start = (system.initial_mean, system.initial_covariance)
     steps = (jnp.arange(ys.shape[0]) == 0, timed, ys)
     return jnp.sum(jax.lax.scan(body, start, steps)[1])
+
+
+# -- models read through their public properties ---------------------------------------------------------------
+
+
+def log_likelihood_table(emission: Any, ys: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """log p(y_t | x_t = k) (T, K) over the observed entries of ys, by SciPy; `observed` has the shape of ys."""
+    if hasattr(emission, "probs"):
+        with np.errstate(divide="ignore"):
+            table = np.log(np.asarray(emission.probs, float)).T[ys]
+        return np.where(observed[:, None], table, 0.0)
+    loc = np.asarray(emission.loc, float)
+    if hasattr(emission, "scale"):
+        terms = scipy.stats.norm.logpdf(ys[:, None], loc, np.asarray(emission.scale, float))
+        terms = np.where(observed[:, None], terms, 0.0)
+        return terms.reshape(*terms.shape[:2], -1).sum(-1)
+    table = np.zeros((len(ys), len(loc)))
+    for t, seen in enumerate(observed):
+        for k, covariance in enumerate(np.asarray(emission.covariance, float)):
+            if seen.any():
+                known = scipy.stats.multivariate_normal(loc[k][seen], covariance[np.ix_(seen, seen)])
+                table[t, k] = known.logpdf(ys[t][seen])
+    return table
+
+
+def system_of(model: Any, us: Any, total: int, module: Any = np) -> System:
+    """The first `total` steps of an ssm.LinearGaussian, in NumPy, or in jax.numpy where it is to be differentiated."""
+    at_all_times = lambda p, rank: p[:total] if p.ndim > rank else module.broadcast_to(p, (total, *p.shape))
+
+    def offset(bias: Any, matrix: Any, size: int) -> Any:
+        whole = module.zeros((total, size)) if bias is None else at_all_times(bias, 1)
+        return whole if matrix is None else whole + module.einsum("tij,tj->ti", at_all_times(matrix, 2), us)
+
+    return System(
+        model.initial_mean,
+        model.initial_covariance,
+        at_all_times(model.transition_matrix, 2),
+        offset(model.transition_bias, model.transition_input, model.num_dims),
+        at_all_times(model.transition_covariance, 2),
+        at_all_times(model.emission_matrix, 2),
+        offset(model.emission_bias, model.emission_input, model.event_shape[0]),
+        at_all_times(model.emission_covariance, 2),
+    )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +34,7 @@ class Member:
 
     def model(self, seed: int = 0) -> Any:
         """One model, its parameters drawn from `seed`."""
-        return self.make(jax.random.key(seed))
+        return eqx.filter_jit(self.make)(jax.random.key(seed))  # one program instead of dozens of small ones
 
     @property
     def is_markov(self) -> bool:
