@@ -1,7 +1,7 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
 import dataclasses
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -314,13 +314,13 @@ def _offset(bias: Array | None, matrix: Array | None, t: Array, u: PyTree) -> Fl
     return effect if bias is None else effect + (bias if varying is None else varying)
 
 
-def _in_time(name: str, array: Array | None, axes: tuple) -> Array | None:
+def _in_time(name: str, array: Any, axes: tuple) -> Array | None:
     """A parameter with or without a leading axis T."""
     if array is None:
         return None
     return checks.real(name, array, axes if np.ndim(array) != len(axes) + 1 else ("T", *axes))
 
 
-def _covariance(name: str, array: Array, axes: tuple) -> Covariance:
+def _covariance(name: str, array: Any, axes: tuple) -> Covariance:
     timed = np.ndim(array) == 3 and name != "initial_covariance"
     return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
