@@ -36,7 +36,8 @@ class LSTM(AbstractCell):
     def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, key: Key):
         size = positive_int("hidden_size", hidden_size)
         cell = eqx.nn.LSTMCell(positive_int("input_size", input_size), size, key=key)
-        self.cell = eqx.tree_at(lambda c: c.bias, cell, cell.bias.at[size : 2 * size].set(forget_bias))
+        open_gate = lambda bias: bias.at[size : 2 * size].set(forget_bias)
+        self.cell = eqx.tree_at(lambda c: c.bias, cell, replace_fn=open_gate)
 
     @classmethod
     def of(cls, cell: eqx.nn.LSTMCell) -> Self:

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.distributions import Distribution
+from ssm.distributions import Distribution, marginal_log_prob
 from ssm.shapes import Array, Bool, Float, Scalar
 
 
@@ -26,7 +26,7 @@ class AbstractHead(eqx.Module):
 
     @property
     def event_kind(self) -> str:
-        """"real" or "symbol"."""
+        """What an observation is made of: "real" numbers, or integer "symbol"s."""
         return "real"
 
     @property
@@ -45,7 +45,10 @@ class AbstractHead(eqx.Module):
 
     def log_prob(self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None) -> Scalar:
         """log p(y | features), over the observed components."""
-        raise NotImplementedError
+        distribution = self.distribution(features)
+        if observed is None:
+            return jnp.asarray(distribution.log_prob(y))
+        return marginal_log_prob(distribution, y, observed)
 
     def encode(self, y: Array) -> Float[Array, "E"]:
         """One observation as a vector to read."""

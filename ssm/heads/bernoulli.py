@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ssm.checks import positive_int
-from ssm.distributions import Distribution, bernoulli, marginal_log_prob
+from ssm.distributions import Distribution, bernoulli
 from ssm.heads.base import AbstractHead
 from ssm.shapes import Array, Bool, Float, Key, Scalar
 
@@ -46,9 +46,8 @@ class Bernoulli(AbstractHead):
         return bernoulli(self.linear(features).reshape(self.event_shape))
 
     def log_prob(self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None) -> Scalar:
-        """Σ_n log p(y_n), over the observed components."""
-        distribution, y = self.distribution(features), y.astype(features.dtype)
-        return distribution.log_prob(y) if observed is None else marginal_log_prob(distribution, y, observed)
+        """Σ_n log p(y_n), over the observed components; drawn ones may be integers."""
+        return super().log_prob(features, y.astype(features.dtype), observed)
 
     def encode(self, y: Array) -> Float[Array, "N"]:
         """The vector itself."""

@@ -43,7 +43,7 @@ class Categorical(AbstractHead):
 
     @property
     def event_kind(self) -> str:
-        """"symbol"."""
+        """Integers."""
         return "symbol"
 
     @property

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
-from ssm.distributions import Distribution, marginal_log_prob, normal
+from ssm.distributions import Distribution, normal
 from ssm.heads.base import AbstractHead
-from ssm.shapes import Array, Bool, Float, Key, Scalar
+from ssm.shapes import Array, Float, Key
 
 
 @final
@@ -45,11 +45,6 @@ class Normal(AbstractHead):
         """Normal components."""
         loc, log_scale = jnp.split(self.linear(features), 2)
         return normal(loc.reshape(self.event_shape), jnp.exp(log_scale).reshape(self.event_shape))
-
-    def log_prob(self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None) -> Scalar:
-        """Σ_n log N(y_n; loc_n, scale_n²), over the observed components."""
-        distribution = self.distribution(features)
-        return distribution.log_prob(y) if observed is None else marginal_log_prob(distribution, y, observed)
 
     def encode(self, y: Array) -> Float[Array, "N"]:
         """The vector itself."""

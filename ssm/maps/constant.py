@@ -1,6 +1,6 @@
 """The map that answers one belief to everything."""
 
-from typing import Any, Self
+from typing import Any, Self, final
 
 import jax.numpy as jnp
 
@@ -9,6 +9,7 @@ from ssm.shapes import Flag, Key, PyTree
 from ssm.trees import select
 
 
+@final
 class ConstantKernel(AbstractKernel[Any], AbstractMap[Any]):
     """b ↦ belief; where `passes`, b ↦ b instead, so that there is an identity.
 
@@ -19,13 +20,13 @@ class ConstantKernel(AbstractKernel[Any], AbstractMap[Any]):
     passes: Flag
 
     @classmethod
-    def of(cls, belief: Any) -> "ConstantKernel":
+    def of(cls, belief: Any) -> Self:
         """The map that answers `belief`."""
         return cls(belief, jnp.zeros((), bool))
 
     def then(self, second: Self) -> Self:
         """The second answer, unless the second map passes on the first."""
-        return ConstantKernel(select(second.passes, self.belief, second.belief), self.passes & second.passes)
+        return type(self)(select(second.passes, self.belief, second.belief), self.passes & second.passes)
 
     def apply(self, belief: Any) -> Any:
         """The constant belief."""
@@ -37,8 +38,8 @@ class ConstantKernel(AbstractKernel[Any], AbstractMap[Any]):
 
     def identity(self) -> Self:
         """The map that passes everything."""
-        return ConstantKernel(self.belief, jnp.ones((), bool))
+        return type(self)(self.belief, jnp.ones((), bool))
 
     def forget(self, belief: Any) -> Self:
         """The map that answers `belief` instead."""
-        return ConstantKernel(belief, jnp.zeros((), bool))
+        return type(self)(belief, jnp.zeros((), bool))

@@ -55,7 +55,8 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
         check_sizes(self.cell, head)
         if not self.reading.fits(self.cell, head):
             raise ValueError(
-                f'cell: reads {self.cell.input_size} numbers per step, but an encoded observation has {head.encoded_size}; '
+                f"cell: reads {self.cell.input_size} numbers per step, but an encoded observation has "
+                f"{head.encoded_size}; "
                 'with reads="past" the two must agree, with reads="both" the cell needs room for inputs too'
             )
 
@@ -113,9 +114,7 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
         """What the next input does to the state; nothing if it reads its past alone."""
         return Point(self.reading.move(self.cell, belief.state, u))
 
-    def update(
-        self, prior: Point, u: PyTree, y: Array | Evidence, *, key: Key | None = None
-    ) -> tuple[Point, Scalar]:
+    def update(self, prior: Point, u: PyTree, y: Array | Evidence, *, key: Key | None = None) -> tuple[Point, Scalar]:
         """Score y by the head and read it; y may also be an observation as it was drawn."""
         evidence = y if isinstance(y, Evidence) else self._whole(y)
         features = self._features(prior)

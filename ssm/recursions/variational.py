@@ -144,12 +144,12 @@ class VRNN(AbstractRecursion[Point]):
     def init(self, u: PyTree, *, key: Key | None = None) -> Point:
         """h_0, and z_1 from the prior."""
         hidden = self.cell.initial()
-        return Point(Latent(hidden, self._latent(hidden).sample(seed=key)))
+        return Point(Latent(hidden, self._latent(hidden).sample(seed=_needed(key))))
 
     def predict(self, belief: Point, u: PyTree, *, key: Key | None = None) -> Point:
         """z_t from the prior."""
         hidden = belief.state.hidden
-        return Point(Latent(hidden, self._latent(hidden).sample(seed=key)))
+        return Point(Latent(hidden, self._latent(hidden).sample(seed=_needed(key))))
 
     def update(self, prior: Point, u: PyTree, y: Reading, *, key: Key | None = None) -> tuple[Point, Scalar]:
         """z_t from the encoder, the increment of the bound, and one step of the cell."""
@@ -158,7 +158,7 @@ class VRNN(AbstractRecursion[Point]):
         if y.observed is not None:
             encoded = self.head.complete(self._features(prior.state), y.y, y.observed)
         posterior = _normal(self.encoder(self.cell.output(hidden), encoded))
-        z, log_posterior = posterior.sample_and_log_prob(seed=key)
+        z, log_posterior = posterior.sample_and_log_prob(seed=_needed(key))
         likelihood = self.head.log_prob(self._features(Latent(hidden, z)), y.y, y.observed)
         increment = likelihood + self._latent(hidden).log_prob(z) - log_posterior
         return self._read(hidden, z, encoded), increment
@@ -174,6 +174,12 @@ class VRNN(AbstractRecursion[Point]):
     def emit(self, prior: Point, u: PyTree) -> Distribution:
         """p(y | z, h) for the z that was drawn; its average over keys is the predictive distribution."""
         return self.head.distribution(self._features(prior.state))
+
+
+def _needed(key: Key | None) -> Key:
+    if key is None:
+        raise ValueError("key: a VRNN draws; pass key=jax.random.key(seed)")
+    return key
 
 
 def _normal(parameters: Float[Array, "P"]) -> Distribution:
