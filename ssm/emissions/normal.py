@@ -1,5 +1,7 @@
 """Independent normal components: p(y | x = k) = Π_n N(y_n; loc[k, n], scale[k, n]²)."""
 
+import functools
+import operator
 from typing import Self, final
 
 import equinox as eqx
@@ -14,6 +16,10 @@ from ssm.emissions.seeds import spread_out, standard_deviation
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+# Up to this many components are summed one by one in one loop: 3 against 80 ns a step (K = 5, N = 3, CPU).
+UNROLLED = 8
 
 
 @final
@@ -54,12 +60,19 @@ class Normal(AbstractEmission):
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
-        """The density, component by component."""
-        scaled = (ys[:, None] - self.loc) / self.scale  # (T, K, *event)
-        terms = -0.5 * scaled**2 - jnp.log(self.scale) - 0.5 * jnp.log(2 * jnp.pi).astype(scaled.dtype)
+        """The density, summed component by component."""
+        # The constants once per state: inside the sum a compiler would take a logarithm for every time, too.
+        logs = jnp.log(self.scale) + 0.5 * jnp.log(2 * jnp.pi).astype(self.loc.dtype)
         if observed is not None and observed.ndim == ys.ndim:
-            terms = jnp.where(observed[:, None], terms, 0)
-        return jnp.sum(terms, axis=2) if terms.ndim == 3 else terms
+            squares = jnp.where(observed[:, None], _scaled(ys[:, None], self.loc, self.scale) ** 2 + 2 * logs, 0)
+            return -0.5 * (jnp.sum(squares, axis=2) if ys.ndim == 2 else squares)
+        if ys.ndim == 1:
+            return -0.5 * _scaled(ys[:, None], self.loc, self.scale) ** 2 - logs
+        if ys.shape[1] <= UNROLLED:
+            each = [_scaled(ys[:, n, None], self.loc[:, n], self.scale[:, n]) ** 2 for n in range(ys.shape[1])]
+            return -0.5 * functools.reduce(operator.add, each) - jnp.sum(logs, axis=1)
+        scaled = _scaled(ys.T, self.loc[:, :, None], self.scale[:, :, None])  # (K, N, T): long rows for the processor
+        return -0.5 * jnp.sum(scaled**2, axis=1).T - jnp.sum(logs, axis=1)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """N(loc[state], scale[state]²)."""
@@ -82,10 +95,7 @@ class Normal(AbstractEmission):
         total = jnp.tensordot(weights, seen, (0, 0), precision="highest")  # (K, *event)
         loc = ratio(jnp.tensordot(weights, ys * seen, (0, 0), precision="highest"), total)
         loc = self.loc if "loc" in frozen else jnp.where(total > 0, loc, self.loc)
-        # Around the new mean, not as a difference of large moments: float32 keeps its digits.
-        squares = (ys[:, None] - loc) ** 2 * seen[:, None]  # (M, K, *event), fused into the sum
-        mass = weights.reshape(weights.shape + (1,) * (ys.ndim - 1))
-        variance = ratio(jnp.sum(mass * squares, axis=0), total)
+        variance = ratio(_squares(weights, ys, seen, loc), total)
         scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
@@ -109,6 +119,30 @@ class Normal(AbstractEmission):
         loc = spread_out(key, num_states, ys, observed)
         scale = jnp.broadcast_to(standard_deviation(ys, observed), loc.shape)
         return cls(loc, jnp.maximum(scale, 1e-4))
+
+
+def _scaled(ys: Array, loc: Array, scale: Array) -> Array:
+    return (ys - loc) * (1 / scale)
+
+
+def _squares(
+    weights: Float[Array, "M K"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"], loc: Float[Array, "K *event"]
+) -> Float[Array, "K *event"]:
+    """Σ_m weights (y - loc)² over what was seen.
+
+    Around the new mean, not as a difference of large moments: float32 keeps its digits. State by state along
+    rows of M, and component by component, so that no (M, K, N) array is made.
+    """
+    columns = weights.T  # (K, M)
+
+    def component(ys: Float[Array, "M"], seen: Float[Array, "M"], loc: Float[Array, "K"]) -> Float[Array, "K"]:
+        return jnp.sum(columns * seen * (ys - loc[:, None]) ** 2, axis=1)
+
+    if ys.ndim == 1:
+        return component(ys, seen, loc)
+    if ys.shape[1] <= 4 * UNROLLED:
+        return jnp.stack([component(ys[:, n], seen[:, n], loc[:, n]) for n in range(ys.shape[1])], axis=1)
+    return jax.lax.map(lambda each: component(*each), (ys.T, seen.T, loc.T)).T
 
 
 def _per_component(observed: Bool[Array, "M *parts"], ys: Array) -> Bool[Array, "M *event"]:
