@@ -4,6 +4,8 @@ import statistics
 import subprocess
 import sys
 
+from benchmarks.timing import table
+
 BASE = "import jax, equinox, distrax"
 WITH = BASE + ", ssm"
 ALLOWED = 0.3  # seconds
@@ -15,16 +17,13 @@ def seconds(program: str) -> float:
     return float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
 
 
-def main(rounds: int = 7) -> None:
-    """Print the medians of runs taken in turn, and their difference."""
+def main(rounds: int = 7) -> str:
+    """Medians of imports in new interpreters, the two taken in turn."""
     seconds(WITH)  # bytecode is written, files are in memory
     pairs = [(seconds(BASE), seconds(WITH)) for _ in range(rounds)]
     base, both = (statistics.median(times) for times in zip(*pairs, strict=True))
     extra = statistics.median(after - before for before, after in pairs)
-    print(f"{'jax, equinox, distrax':<24}{base:.2f} s")
-    print(f"{'and ssm':<24}{both:.2f} s")
-    print(f"{'difference':<24}{extra:.2f} s, {'within' if extra <= ALLOWED else 'above'} {ALLOWED} s")
-
-
-if __name__ == "__main__":
-    main()
+    verdict = f"{'within' if extra <= ALLOWED else 'above'} {ALLOWED} s"
+    rows = [["jax, equinox, distrax", f"{base:.2f} s"], ["and ssm", f"{both:.2f} s"]]
+    rows += [["difference", f"{extra:.2f} s, {verdict}"]]
+    return table("Importing, in a new interpreter", ["import", "median"], rows)
