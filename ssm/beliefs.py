@@ -64,11 +64,12 @@ class Particles(eqx.Module):
 
     @property
     def mean(self) -> PyTree:
-        """Weighted mean of the points."""
+        """Weighted mean of the points; of discrete states, of their numbers."""
         rank = self.log_weights.ndim
 
         def average(points: Array) -> Array:
             extra = (1,) * (points.ndim - rank)
+            points = points.astype(self.log_weights.dtype)  # of discrete states too
             return jnp.sum(points * self.weights.reshape(self.weights.shape + extra), axis=rank - 1)
 
         return jax.tree.map(average, self.points)

@@ -3,19 +3,29 @@
 Make one where it is used, also inside `vmap`; never return one from a `scan` or `vmap`.
 """
 
+from collections.abc import Callable
+from typing import final
+
 import distrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ssm.linalg import empty_pivots, solve_lower, triangular_root
-from ssm.shapes import Array, Bool, Float
+from ssm.logspace import log
+from ssm.shapes import Array, Bool, Float, Key, PyTree
 
 Distribution = distrax.Distribution
 
 
 def categorical(probs: Float[Array, "*batch C"]) -> Distribution:
-    """Symbols 0 .. C-1."""
-    return distrax.Categorical(probs=probs)
+    """Symbols 0 .. C-1, with a finite gradient at probabilities of exactly zero."""
+    return distrax.Categorical(logits=log(probs))
+
+
+def categorical_logits(logits: Float[Array, "*batch C"]) -> Distribution:
+    """Symbols 0 .. C-1, from unnormalised log-probabilities."""
+    return distrax.Categorical(logits=logits)
 
 
 def bernoulli(logits: Float[Array, "*event"]) -> Distribution:
@@ -50,12 +60,71 @@ def multivariate_normal_mixture(
     )
 
 
+def one_event(distribution: Distribution) -> Distribution:
+    """The same distribution with its batch axes, if any, as independent components of one event."""
+    batch = len(distribution.batch_shape)
+    return distrax.Independent(distribution, reinterpreted_batch_ndims=batch) if batch else distribution
+
+
+@final
+class WeightedMixture(eqx.Module):
+    """Σ_i w_i p(y | x_i) over P weighted points: what a particle filter predicts.
+
+    Made of arrays: `given` makes the distribution of one point at the moment it is asked for.
+    """
+
+    given: Callable[[PyTree], Distribution]
+    points: PyTree
+    log_weights: Float[Array, "P"]
+
+    def log_joint(self, y: Array, observed: Bool[Array, "*event"] | None = None) -> Float[Array, "P"]:
+        """log w_i p(y | x_i), over the observed components of y."""
+        if observed is None:
+            density = lambda point: self.given(point).log_prob(y)
+        else:
+            density = lambda point: marginal_log_prob(self.given(point), y, observed)
+        return self.log_weights + jax.vmap(density)(self.points)
+
+    def log_prob(self, y: Array) -> Float[Array, ""]:
+        """log Σ_i w_i p(y | x_i)."""
+        return jax.nn.logsumexp(self.log_joint(y))
+
+    def mean(self) -> Array:
+        """Σ_i w_i E[y | x_i]."""
+        return self._average(jax.vmap(lambda point: self.given(point).mean())(self.points))
+
+    def variance(self) -> Array:
+        """Σ_i w_i (Var[y | x_i] + (E[y | x_i] - E[y])²), component by component."""
+        means = jax.vmap(lambda point: self.given(point).mean())(self.points)
+        variances = jax.vmap(lambda point: self.given(point).variance())(self.points)
+        return self._average(variances + (means - self._average(means)) ** 2)
+
+    @property
+    def probs(self) -> Float[Array, "C"]:
+        """Σ_i w_i p(y = c | x_i), where the observations are categorical."""
+        return self._average(jax.vmap(lambda point: self.given(point).probs)(self.points))
+
+    def sample(self, *, seed: Key) -> Array:
+        """A point drawn by weight, then an observation of it."""
+        for_point, for_y = jax.random.split(seed)
+        i = jax.random.categorical(for_point, self.log_weights)
+        return self.given(jax.tree.map(lambda points: points[i], self.points)).sample(seed=for_y)
+
+    def _average(self, values: Float[Array, "P *event"]) -> Float[Array, "*event"]:
+        return jnp.tensordot(jax.nn.softmax(self.log_weights), values, 1, precision="highest")
+
+
 def is_symbolic(distribution: Distribution) -> bool:
     """Whether its events are categorical symbols, which have probabilities rather than a mean."""
     return isinstance(distribution, distrax.Categorical)
 
 
-def quantile(distribution: Distribution, q: Float[Array, ""]) -> Array:
+def num_symbols(distribution: Distribution) -> int | None:
+    """C of a categorical distribution, None for others."""
+    return distribution.num_categories if isinstance(distribution, distrax.Categorical) else None
+
+
+def quantile(distribution: Distribution, q: float | Float[Array, ""]) -> Array:
     """The q-quantile of every component of one event (of its marginal, for several components).
 
     Exact for normals; bisection on the exact distribution function for mixtures; for discrete components the
@@ -71,7 +140,7 @@ def quantile(distribution: Distribution, q: Float[Array, ""]) -> Array:
     return parts.loc + parts.scale * jax.scipy.special.ndtri(q)
 
 
-def _mixture_quantile(mixture: distrax.MixtureSameFamily, q: Float[Array, ""]) -> Array:
+def _mixture_quantile(mixture: distrax.MixtureSameFamily, q: float | Float[Array, ""]) -> Array:
     parts = _marginals(mixture.components_distribution)  # (K, *event)
     weights = mixture.mixture_distribution.probs
     weights = weights.reshape(weights.shape + (1,) * (parts.loc.ndim - 1))
@@ -109,7 +178,7 @@ def marginal_log_prob(distribution: Distribution, y: Array, observed: Bool[Array
 
     Knows products of independent components and multivariate normals; raises TypeError for others.
     """
-    if isinstance(distribution, distrax.Independent):
+    if isinstance(distribution, distrax.Independent) and distribution.distribution.event_shape == ():
         terms = jnp.where(observed, distribution.distribution.log_prob(y), 0)
         return jnp.sum(terms, axis=tuple(range(-len(distribution.event_shape), 0)))
     if isinstance(distribution, distrax.MultivariateNormalDiag):
