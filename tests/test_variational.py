@@ -168,15 +168,17 @@ def test_blocks_change_nothing() -> None:
     np.testing.assert_allclose(blocked.log_evidence, ssm.filter(model, YS, key=KEY).log_evidence, **EXACT)
 
 
-def test_a_missing_step_is_read_as_its_prior_draw_leads_to_expect() -> None:
+def test_what_is_missing_is_read_as_the_prior_draw_leads_to_expect() -> None:
     model = network()
     ys = YS.copy()
-    ys[2] = np.nan
+    ys[1, 0], ys[2] = np.nan, np.nan
     filtered = ssm.filter(model, ys, key=KEY)
     before, after = filtered.predicted.state, filtered.filtered.state
-    expected, _ = emission(model, np.asarray(before.hidden[2]), np.asarray(before.z[2]))
-    hidden = states_after(model, before.hidden[2], expected, before.z[2][None])[0]
-    np.testing.assert_allclose(after.hidden[2], hidden, **EXACT)
+    for t, z in ((1, after.z[1]), (2, before.z[2])):  # what is seen of y_1 has had its say on z_1
+        expected, _ = emission(model, np.asarray(before.hidden[t]), np.asarray(before.z[t]))
+        complete = np.where(np.isnan(ys[t]), expected, ys[t])
+        hidden = states_after(model, before.hidden[t], complete, z[None])[0]
+        np.testing.assert_allclose(after.hidden[t], hidden, **EXACT)
     assert filtered.log_evidence[2] == 0
 
 
