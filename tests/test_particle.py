@@ -143,9 +143,11 @@ def test_forecast_of_symbols_gives_probabilities():
 
 def test_vanishing_noise_leaves_the_deterministic_model():
     exact = stats.norm.logpdf(SCALARS, 0.8 ** np.arange(6)).sum()
-    error = lambda scale: abs(
-        float(ssm.log_prob(ssm.ParticleFilter(random_walk(scale), 100), SCALARS, key=KEY)) - exact
-    )
+
+    def error(scale: float) -> float:
+        particles = ssm.ParticleFilter(random_walk(scale), 100)
+        return abs(float(ssm.log_prob(particles, SCALARS, key=KEY)) - exact)
+
     assert error(0.1) > 1e-2  # the noise matters at first
     assert error(1e-5) < 2e-5  # evidence moves in proportion to the noise, above float32's rounding of the sum
 
@@ -338,9 +340,8 @@ def test_event_shape_is_that_of_a_draw():
     assert ssm.StateSpaceModel(start, steady, steady).event_shape == (3,)
     counts = ssm.StateSpaceModel(start, steady, lambda x, u: distrax.Categorical(logits=x))
     assert (counts.event_shape, counts.event_kind, counts.num_classes) == ((), "symbol", 3)
-    reading = ssm.StateSpaceModel(
-        lambda u: distrax.Normal(u, 1.0), steady, lambda x, u: distrax.Normal(x[:2] + u[0], 1.0), example_input=jnp.zeros(3)
-    )
+    reads = lambda x, u: distrax.Normal(x[:2] + u[0], 1.0)
+    reading = ssm.StateSpaceModel(lambda u: distrax.Normal(u, 1.0), steady, reads, example_input=jnp.zeros(3))
     assert (reading.event_shape, reading.num_inputs) == ((2,), 3)
     with pytest.raises(ValueError, match="reads 3 inputs per step"):
         ssm.simulate(reading, KEY, 4)
@@ -356,6 +357,12 @@ def test_independent_components_may_be_missing_one_by_one():
     np.testing.assert_allclose(seen, ssm.log_prob(ssm.ParticleFilter(one, 30), ys[1:, :1], key=KEY), rtol=1e-6)
 
 
+def growing() -> ssm.StateSpaceModel:
+    """A transition that makes a vector of a scalar."""
+    steady = lambda x, u: distrax.Normal(x, 1.0)
+    return ssm.StateSpaceModel(distrax.Normal(0.0, 1.0), lambda x, u: distrax.Normal(jnp.ones(2), 1.0), steady)
+
+
 @pytest.mark.parametrize(
     ("misuse", "error", "message"),
     [
@@ -363,20 +370,14 @@ def test_independent_components_may_be_missing_one_by_one():
         (lambda: ssm.log_prob(ssm.ParticleFilter(random_walk(), 9), SCALARS), ValueError, "key: log_prob of a Part"),
         (lambda: ssm.ParticleFilter(random_walk(), 0), ValueError, "num_particles: must be at least 1, got 0"),
         (lambda: ssm.ParticleFilter(random_walk(), 9, 1.5), ValueError, "resample_below: expected a share .* got 1.5"),
-        (lambda: ssm.StateSpaceModel(distrax.Normal(0.0, 1.0), 3, 4), (TypeError, Exception), "transition"),
+        (lambda: ssm.StateSpaceModel(3, lambda x, u: x, lambda x, u: x), TypeError, "initial: expected a distribution"),
         (
             lambda: ssm.StateSpaceModel(distrax.Normal(0.0, 1.0), lambda x, u: x, lambda x, u: x),
             TypeError,
             "emission: expected it to return a distribution, got",
         ),
         (
-            lambda: ssm.simulate(
-                ssm.StateSpaceModel(
-                    distrax.Normal(0.0, 1.0), lambda x, u: distrax.Normal(jnp.ones(2), 1.0), lambda x, u: distrax.Normal(x, 1.0)
-                ),
-                KEY,
-                3,
-            ),
+            lambda: ssm.simulate(growing(), KEY, 3),
             ValueError,
             r"transition: the state has shape \(\), but .* over shape \(2,\)",
         ),
