@@ -5,6 +5,7 @@ then taken as they are.
 """
 
 from collections.abc import Sequence
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,15 @@ def positive_int(name: str, number: object) -> int:
     if number < 1:
         raise ValueError(f"{name}: must be at least 1, got {number}")
     return int(number)
+
+
+def non_negative(name: str, number: object) -> float:
+    """A finite number of at least zero."""
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise TypeError(f"{name}: expected a number, got {number!r}")
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {number}")
+    return float(number)
 
 
 def _shape(axes: Sequence[str | int]) -> str:

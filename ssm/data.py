@@ -109,6 +109,8 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:
     if len(shapes) > 1 or any(array.ndim == 0 for array in arrays):
         raise ValueError(f"sequences: expected arrays that differ in length only, got shapes {[a.shape for a in arrays]}")
     lengths = np.array([len(array) for array in arrays])
+    if (lengths == 0).any():
+        raise ValueError(f"sequences: each needs at least one time step, but number {np.argmin(lengths)} is empty")
     padded = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
@@ -166,7 +168,10 @@ def _as_array(name: str, values: object) -> Array:
     try:
         array = values if eqx.is_array(values) else np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{name}: expected an array, or sequences padded by ssm.pad, got {type(values).__name__}") from error
+        raise ValueError(
+            f"{name}: got a {type(values).__name__} of sequences of different shapes; "
+            "pad them first: ys, lengths = ssm.pad(sequences)"
+        ) from error
     if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     return array

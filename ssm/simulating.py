@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm.checks import positive_int
 from ssm.data import check_key, future_steps
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, AbstractStateSpace, Step
+from ssm.recursion import AbstractModel, AbstractRecursion, AbstractStateSpace, Step
 from ssm.shapes import Array, Key, PyTree
 from ssm.trees import index, select
 
@@ -19,8 +19,10 @@ def simulate(model: AbstractRecursion | AbstractStateSpace, key: Key, steps: int
 
     Shapes: `inputs` (steps, U). The states are discrete (steps,) for an HMM, vectors (steps, D) for a
     LinearGaussian, hidden states for an RNN. Draws do not depend on `steps`: a longer run begins with the
-    shorter one. Raises ValueError for missing inputs, TypeError for an untyped key.
+    shorter one. Raises ValueError for missing inputs, TypeError for an untyped key or no model.
     """
+    if not isinstance(model, AbstractModel):
+        raise TypeError(f"model: expected a model of this library, such as ssm.HMM, got {type(model).__name__}")
     check_key(key)
     ahead = future_steps(model, (positive_int("steps", steps),), inputs)
     return _simulate(model, ahead, key)

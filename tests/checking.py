@@ -10,6 +10,7 @@ from beartype import beartype
 DOORS = {
     "ssm.data",
     "ssm.checks",
+    "ssm.comparing",
     "ssm.decoding",
     "ssm.filtering",
     "ssm.forecasting",

@@ -35,7 +35,7 @@ class MultivariateNormal(AbstractEmission):
         size = self.loc.shape[1]
         covariance = checks.covariance("covariance", covariance, (self.loc.shape[0], size, size))
         self._covariance = Covariance.of(covariance.astype(self.loc.dtype))
-        self.minimum_scale = minimum_scale
+        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
 
     @property
     def covariance(self) -> Float[Array, "K N N"]:

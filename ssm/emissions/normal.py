@@ -40,7 +40,7 @@ class Normal(AbstractEmission):
         axes = ("K",) if np.ndim(loc) == 1 else ("K", "N")
         self.loc = checks.real("loc", loc, axes)
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
-        self.minimum_scale = minimum_scale
+        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
 
     @property
     def scale(self) -> Float[Array, "K *event"]:
