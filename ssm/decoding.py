@@ -13,7 +13,6 @@ from ssm.recursions.viterbi import Viterbi
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
-from ssm.trees import reverse
 
 
 def decode(
@@ -45,10 +44,10 @@ def _decode(model, sequences, schedule):
     def one(steps: Step, key: None):
         saved = beliefs(viterbi, steps, schedule, None)
         back = backward_steps(viterbi.prepare(steps), saved)
-        _, path = scan(PathSampler(viterbi), back, save=lambda saved: saved.filtered.state)
+        _, path = scan(PathSampler(viterbi), back, save=lambda saved: saved.filtered.state, backward=True)
         # Moves into unobserved steps are not among the increments but still in the scores where a sequence ends.
         ends = jnp.ones(1, bool) if steps.first is None else jnp.append(steps.first[1:], True)
         scores = jnp.max(saved.filtered.values[-ends.shape[0] :], axis=1)
-        return reverse(path), jnp.sum(saved.log_evidence) + jnp.sum(jnp.where(ends, scores, 0))
+        return path, jnp.sum(saved.log_evidence) + jnp.sum(jnp.where(ends, scores, 0))
 
     return over_sequences(one, sequences, None)

@@ -41,6 +41,7 @@ def scan(
     belief: Any = None,
     key: Key | None = None,
     save: Callable[[Saved], PyTree] = everything,
+    backward: bool = False,
 ) -> tuple[Any, PyTree]:
     """Walk a recursion through prepared steps (T, ...): its last belief, and what `save` kept, stacked (T, ...).
 
@@ -53,26 +54,30 @@ def scan(
             prior = recursion.predict(belief, next_step.u)
 
     The keys of step t are folded from `key` and t, so results depend neither on T nor on the schedule.
+    `backward` walks from the last step to the first; what was saved is still in the order of time.
     """
-    walk, belief, steps = _prepare_walk(recursion, steps, belief, key, save)
-    return schedule.run(walk, belief, steps)
+    walk, belief, steps = _prepare_walk(recursion, steps, belief, key, save, begin=-1 if backward else 0)
+    run = schedule.run_backward if backward else schedule.run
+    return run(walk, belief, steps)
 
 
 def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any) -> Any:
     """p(x_t | y_<t) at all times at once, from the filtered beliefs (T, ...) of a run that began with `init`."""
-    walk, belief, steps = _prepare_walk(recursion, steps, None, None, everything)
+    walk, belief, steps = _prepare_walk(recursion, steps, None, None, everything, begin=0)
     return jax.vmap(walk.prior)(prepend(belief, index(filtered, slice(None, -1))), steps)
 
 
-def _prepare_walk(recursion: AbstractRecursion, steps: Step, belief: Any, key: Key | None, save: Callable):
+def _prepare_walk(
+    recursion: AbstractRecursion, steps: Step, belief: Any, key: Key | None, save: Callable, begin: int
+) -> "tuple[_Walk, Any, Step]":
     """The walk, the belief that it carries into the first step, and the steps with their starts marked."""
     if belief is not None:
         return _Walk(recursion, None, key, save), belief, steps
-    start = recursion.init(index(steps.u, 0), key=_fold(key, steps.t[0], 0))
+    start = recursion.init(index(steps.u, begin), key=_fold(key, steps.t[begin], 0))
     if steps.first is None:
-        marked = _with_first(steps, jnp.arange(length(steps.t)) == 0)
+        marked = _with_first(steps, jnp.zeros(length(steps.t), bool).at[begin].set(True))
         return _Walk(recursion, start, key, save), start, marked
-    return _Walk(recursion, None, key, save), start, _with_first(steps, steps.first.at[0].set(True))
+    return _Walk(recursion, None, key, save), start, _with_first(steps, steps.first.at[begin].set(True))
 
 
 class _Walk(eqx.Module):

@@ -15,7 +15,6 @@ from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.statistics import smooth_backward
-from ssm.trees import reverse
 
 
 class Smoothed(eqx.Module):
@@ -102,7 +101,7 @@ def _posterior_sample(model, sequences, schedule, key, num_samples):
 
         def path(key: Key) -> PyTree:
             save = lambda saved: saved.filtered.state
-            return reverse(scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save)[1])
+            return scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save, backward=True)[1]
 
         return jax.vmap(path)(jax.random.split(for_paths, num_samples))
 

@@ -21,7 +21,6 @@ from ssm.recursions.backward import Smoother, backward_steps
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Key, PyTree, Scalar
-from ssm.trees import reverse
 
 
 def expected_statistics(
@@ -90,8 +89,8 @@ def statistics_of(
 def smooth_backward(model: Any, steps: Step, saved: Saved, schedule: AbstractSchedule) -> PyTree:
     """Smoothed beliefs (T, ...) of prepared steps, from what the forward pass saved."""
     back = backward_steps(steps, saved)
-    _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered)
-    return model.settle(reverse(smoothed))
+    _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)
+    return model.settle(smoothed)
 
 
 def evidence(

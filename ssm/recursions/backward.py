@@ -11,7 +11,6 @@ from ssm.maps.base import AbstractMap
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion, Step
 from ssm.scan import Saved
 from ssm.shapes import Key, PyTree, Scalar
-from ssm.trees import reverse
 
 
 class Reversal(eqx.Module):
@@ -75,7 +74,7 @@ def backward_steps(steps: Step, saved: Saved) -> Step:
     first = None if steps.first is None else _following(steps.first).at[-1].set(True)
     padding = None if steps.padding is None else _following(steps.padding).at[-1].set(False)
     u = Reversal(saved.filtered, _following(saved.predicted), _following(steps.u))
-    return reverse(Step(u=u, first=first, padding=padding, t=steps.t))
+    return Step(u=u, first=first, padding=padding, t=steps.t)
 
 
 def _following(tree: PyTree) -> PyTree:

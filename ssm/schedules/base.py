@@ -7,6 +7,7 @@ import equinox as eqx
 from ssm.maps.base import AbstractMap
 from ssm.recursion import AbstractRecursion, Step
 from ssm.shapes import PyTree
+from ssm.trees import reverse
 
 
 @runtime_checkable
@@ -32,6 +33,11 @@ class AbstractSchedule(eqx.Module):
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """The last filtered belief, and what was saved at each of the T steps, stacked."""
         raise NotImplementedError
+
+    def run_backward(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
+        """The same from the last step to the first; what was saved is still in the order of time."""
+        last, saved = self.run(walk, belief, reverse(steps))
+        return last, reverse(saved)
 
     def supports(self, recursion: AbstractRecursion) -> bool:
         """Whether this schedule can walk this recursion."""

@@ -22,6 +22,10 @@ class Sequential(AbstractSchedule):
         """See `AbstractSchedule.run`."""
         return walk_in_order(walk, belief, steps, self.unroll)
 
+    def run_backward(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
+        """See `AbstractSchedule.run_backward`; without a reversed copy of the steps."""
+        return jax.lax.scan(lambda carry, step: walk(carry, step), belief, steps, reverse=True, unroll=self.unroll)
+
 
 def walk_in_order(walk: Walk, belief: Any, steps: Step, unroll: int = 1) -> tuple[Any, PyTree]:
     """`lax.scan` over the steps."""
