@@ -1,0 +1,1 @@
+"""Questions about speed and memory, each answered by a table: `python -m benchmarks [name]`."""

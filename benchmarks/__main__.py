@@ -1,0 +1,51 @@
+"""`python -m benchmarks [name ...] [--readme]`: run questions, print their tables, write them into the README."""
+
+import argparse
+import importlib
+import pathlib
+import sys
+
+from benchmarks.timing import machine
+
+HERE = pathlib.Path(__file__).parent
+# The questions whose tables stand in the README, in order.
+SHOWN = ("hmm_evidence_vs_peers", "hmm_gradient_vs_peers", "hmm_em_vs_peers", "kalman_evidence_vs_peers", "hmm_million_steps")
+NO_QUESTIONS = {"__init__", "__main__", "timing"}
+
+
+def main() -> int:
+    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NO_QUESTIONS)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks, on whatever device JAX finds.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of: {', '.join(names)} (default: {', '.join(SHOWN)})")
+    parser.add_argument("--readme", action="store_true", help="write the tables between the benchmark markers of README.md")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(names)
+    if unknown:
+        parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    tables = []
+    for name in arguments.names or SHOWN:
+        try:
+            tables.append(importlib.import_module(f"benchmarks.{name}").main())
+        except ModuleNotFoundError as error:
+            print(f'{name}: {error.name} is missing; pip install -e ".[bench]"', file=sys.stderr)
+            return 2
+        print(tables[-1], flush=True)
+    print(machine())
+    if arguments.readme:
+        write_readme("\n".join([*tables, f"Measured on {machine()}. Ratios of medians, the two taken in turn; above 1× onescan is faster."]))
+    return 0
+
+
+def write_readme(text: str) -> None:
+    """Put the tables between the markers."""
+    path = HERE.parent / "README.md"
+    begin, end = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+    readme = path.read_text(encoding="utf-8")
+    if begin not in readme or end not in readme:
+        raise SystemExit(f"README.md has no markers {begin} ... {end}")
+    before, after = readme.split(begin)[0], readme.split(end)[1]
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
