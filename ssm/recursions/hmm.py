@@ -131,7 +131,10 @@ class HMM(
     def lift(self, u: PyTree, y: LogLikelihood | None) -> MarkovMap:
         """A diag(likelihood)."""
         unseen = jnp.zeros(self.num_states, self.transition.dtype)
-        return MarkovMap.of(self.transition, unseen if y is None else y.values)
+        if y is None:
+            return MarkovMap.of(self.transition, unseen)
+        # What no state can emit is passed over, as `reweigh` does: later steps can still be told apart.
+        return MarkovMap.of(self.transition, jnp.where(jnp.all(y.values == -jnp.inf), unseen, y.values))
 
     def reverse(self, filtered: Categorical, predicted: Categorical, u: PyTree) -> "ReversedChain":
         """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A."""
@@ -139,7 +142,7 @@ class HMM(
 
     def settle(self, smoothed: Categorical) -> Categorical:
         """Rows that sum to one again."""
-        return Categorical(smoothed.probs / jnp.sum(smoothed.probs, axis=-1, keepdims=True))
+        return Categorical(ratio(smoothed.probs, jnp.sum(smoothed.probs, axis=-1, keepdims=True)))
 
     # -- learning ---------------------------------------------------------------------------------------------
 
@@ -164,7 +167,9 @@ class HMM(
         """Q = Σ initial log π + Σ transitions log A + Σ_t Σ_k states log p(y_t | k)."""
         values = steps.y.values
         seen = (statistics.states != 0) if steps.observed is None else _seen(steps.observed) & (statistics.states != 0)
-        emitted = jnp.sum(jnp.where(seen, statistics.states * jnp.where(seen, values, 0), 0))
+        possible = seen & (values != -jnp.inf)  # the impossible has no slope to climb
+        terms = jnp.where(possible, statistics.states * jnp.where(possible, values, 0), 0)
+        emitted = jnp.sum(jnp.where(seen & ~possible, -jnp.inf, terms))
         return (
             dot_log(statistics.initial, self.initial)
             + dot_log(statistics.transitions, self.transition)
