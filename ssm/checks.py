@@ -22,8 +22,11 @@ def is_concrete(array: object) -> bool:
     return not isinstance(array, jax.core.Tracer)
 
 
-def real(name: str, array: object, axes: Sequence[str | int]) -> Array:
-    """A floating-point array with one axis per entry of `axes`: a letter (any size) or the size itself."""
+def real(name: str, array: object, axes: Sequence[str | int], missing: bool = False) -> Array:
+    """A floating-point array with one axis per entry of `axes`: a letter (any size) or the size itself.
+
+    Finite, or with NaN where `missing` allows it.
+    """
     try:
         array = jnp.asarray(array)
     except (TypeError, ValueError) as error:
@@ -33,8 +36,10 @@ def real(name: str, array: object, axes: Sequence[str | int]) -> Array:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(jnp.zeros(()).dtype)
     shape(name, array, axes)
-    if is_concrete(array) and not np.isfinite(np.asarray(array)).all():
-        raise ValueError(f"{name}: expected finite numbers, got {_first_bad(array, ~np.isfinite(np.asarray(array)))}")
+    if is_concrete(array):
+        bad = np.isinf(np.asarray(array)) if missing else ~np.isfinite(np.asarray(array))
+        if bad.any():
+            raise ValueError(f"{name}: expected finite numbers, got {_first_bad(array, bad)}")
     return array
 
 

@@ -131,8 +131,12 @@ class Categorical(AbstractEmission):
 
         `num_classes` defaults to the largest symbol plus one, which needs concrete data.
         """
-        num_classes = num_classes or int(np.max(np.asarray(ys))) + 1
-        seen = jnp.ones(ys.shape) if observed is None else observed.astype(jnp.zeros(()).dtype)
+        checks.positive_int("num_states", num_states)
+        ys = jnp.asarray(ys)
+        if ys.ndim != 1 or not jnp.issubdtype(ys.dtype, jnp.integer):
+            raise TypeError(f"ys: expected symbols, integers (M,), got {ys.dtype} {tuple(ys.shape)}; flatten a batch first")
+        num_classes = num_classes or int(jnp.max(ys)) + 1
+        seen = jnp.ones(ys.shape) if observed is None else jnp.asarray(observed).astype(jnp.zeros(()).dtype)
         frequency = jax.ops.segment_sum(seen, ys, num_classes) + 1  # add-one: no state starts with a hard zero
         tilt = jax.random.dirichlet(key, jnp.ones(num_classes), (num_states,))
         probs = frequency * (tilt + 1 / num_classes)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.seeds import spread_out, standard_deviation
+from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.parameters import Covariance
@@ -118,7 +118,8 @@ class MultivariateNormal(AbstractEmission):
         cls, key: Key, num_states: int, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None = None
     ) -> "MultivariateNormal":
         """Means at data points drawn far apart, covariances diagonal with the variances of the data."""
-        loc = spread_out(key, num_states, ys, observed)
+        ys, observed = rows_of(ys, observed)
+        loc = spread_out(key, checks.positive_int("num_states", num_states), ys, observed)
         variance = jnp.maximum(standard_deviation(ys, observed), 1e-4) ** 2
         return cls(loc, jnp.broadcast_to(jnp.diag(variance), (*loc.shape, loc.shape[1])))
 

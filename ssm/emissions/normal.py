@@ -12,7 +12,7 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.seeds import spread_out, standard_deviation
+from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -116,7 +116,8 @@ class Normal(AbstractEmission):
         cls, key: Key, num_states: int, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None = None
     ) -> "Normal":
         """Means at data points drawn far apart, scales those of the data."""
-        loc = spread_out(key, num_states, ys, observed)
+        ys, observed = rows_of(ys, observed)
+        loc = spread_out(key, checks.positive_int("num_states", num_states), ys, observed)
         scale = jnp.broadcast_to(standard_deviation(ys, observed), loc.shape)
         return cls(loc, jnp.maximum(scale, 1e-4))
 

@@ -1,5 +1,7 @@
 """Starting values taken from data."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,35 +10,41 @@ from ssm import checks
 from ssm.shapes import Array, Bool, Float, Key
 
 
+def rows_of(ys: object, observed: object = None) -> tuple[Array, Bool[Array, "M"]]:
+    """Data (M,) or (M, N) as finite floats, and which of the M rows are wholly there; NaN means missing."""
+    ys = checks.real("ys", ys, ("M",) if np.ndim(ys) == 1 else ("M", "N"), missing=True)
+    there = ~jnp.any(jnp.isnan(ys.reshape(ys.shape[0], -1)), axis=1)
+    if observed is not None:
+        there = there & jnp.asarray(observed)
+    return jnp.where(jnp.isnan(ys), jnp.zeros((), ys.dtype), ys), there
+
+
+@partial(jax.jit, static_argnames="num_states")
 def spread_out(
-    key: Key, num_states: int, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None = None
+    key: Key, num_states: int, ys: Float[Array, "M *event"], observed: Bool[Array, "M"]
 ) -> Float[Array, "K *event"]:
     """K observed data points, each drawn with probability ∝ squared distance to the nearest one before it.
 
-    The seeding of k-means++ (Arthur & Vassilvitskii 2007). Raises ValueError for integer data.
+    The seeding of k-means++ (Arthur & Vassilvitskii 2007).
     """
-    checks.positive_int("num_states", num_states)
-    ys = checks.real("ys", ys, ("M",) if np.ndim(ys) == 1 else ("M", "N"))
-    seen = jnp.ones(ys.shape[0], bool) if observed is None else observed
     flat = ys.reshape(ys.shape[0], -1)
-    scaled = flat / jnp.maximum(standard_deviation(flat, seen), jnp.finfo(flat.dtype).tiny)
-
-    keys = jax.random.split(key, num_states)
     tiny = jnp.finfo(flat.dtype).tiny  # repeated data points: keep the draw defined when all distances are zero
-    nearest = jnp.ones(ys.shape[0], flat.dtype)
-    chosen = []
-    for i, each in enumerate(keys):
-        pick = jax.random.categorical(each, jnp.where(seen, jnp.log(nearest), -jnp.inf))
+    scaled = flat / jnp.maximum(standard_deviation(flat, observed), tiny)
+
+    def draw(nearest: Float[Array, "M"], key: Key):
+        pick = jax.random.categorical(key, jnp.where(observed, jnp.log(nearest), -jnp.inf))
         distance = jnp.sum((scaled - scaled[pick]) ** 2, axis=1) + tiny
-        nearest = distance if i == 0 else jnp.minimum(nearest, distance)
-        chosen.append(pick)
-    return ys[jnp.stack(chosen)]
+        return jnp.minimum(nearest, distance), pick
+
+    first_key, *keys = jax.random.split(key, 2)
+    _, first = draw(jnp.ones(ys.shape[0], flat.dtype), first_key)
+    nearest = jnp.sum((scaled - scaled[first]) ** 2, axis=1) + tiny
+    _, others = jax.lax.scan(draw, nearest, jax.random.split(keys[0], num_states - 1))
+    return ys[jnp.append(first, others)]
 
 
 def standard_deviation(
-    ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None = None
+    ys: Float[Array, "M *event"], observed: Bool[Array, "M"]
 ) -> Float[Array, "*event"]:
     """Per component, over the observed rows."""
-    if observed is None:
-        return jnp.std(ys, axis=0)
     return jnp.std(ys, axis=0, where=observed.reshape((-1,) + (1,) * (ys.ndim - 1)))
