@@ -51,9 +51,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def float64() -> Iterator[None]:
-    """Double precision for a whole test module: `pytestmark = pytest.mark.usefixtures("float64")`."""
+    """Double precision for one test, or for a module: `pytestmark = pytest.mark.usefixtures("float64")`."""
     with jax.enable_x64(True):
         yield
 

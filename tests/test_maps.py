@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssm.beliefs import Categorical, Gaussian, Point
@@ -100,7 +100,7 @@ def both_sides(a: Any, b: Any, c: Any, belief: Any, other: Any) -> dict[str, tup
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_laws(kind: str, seed: int) -> None:
     make_map, make_belief = KINDS[kind]
     rng = np.random.default_rng(seed)

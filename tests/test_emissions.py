@@ -1,0 +1,178 @@
+"""Emissions against SciPy and distrax, and their M-steps against every nearby alternative."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from ssm.emissions import Categorical, MultivariateNormal, Normal
+from ssm.parameters import constrain
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+TOTAL, STATES = 12, 3
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}  # float64, the same formula written twice
+
+
+def categorical(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Categorical(rng.dirichlet(np.ones(4), STATES)), rng.integers(0, 4, TOTAL)
+
+
+def scalar(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Normal(rng.normal(size=STATES), rng.uniform(0.5, 2, STATES)), rng.normal(size=TOTAL)
+
+
+def vector(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Normal(rng.normal(size=(STATES, 3)), rng.uniform(0.5, 2, (STATES, 3))), rng.normal(size=(TOTAL, 3))
+
+
+def multivariate(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    root = rng.normal(size=(STATES, 3, 3))
+    covariance = root @ np.swapaxes(root, 1, 2) + 0.2 * np.eye(3)
+    return MultivariateNormal(rng.normal(size=(STATES, 3)), covariance), rng.normal(size=(TOTAL, 3))
+
+
+FAMILIES = {"categorical": categorical, "scalar": scalar, "vector": vector, "multivariate": multivariate}
+
+
+def flags(rng: np.random.Generator, ys: np.ndarray, components: bool) -> np.ndarray:
+    return rng.uniform(size=ys.shape if components else TOTAL) < 0.7
+
+
+def spread(flags: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim)), ys.shape)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_log_likelihoods_are_scipys(name: str) -> None:
+    emission, ys = FAMILIES[name](np.random.default_rng(0))
+    truth = oracles.log_likelihood_table(emission, ys, np.ones(ys.shape, bool))
+    np.testing.assert_allclose(constrain(emission).log_likelihoods(jnp.asarray(ys), None), truth, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["vector", "multivariate"])
+def test_missing_components_are_integrated_out(name: str) -> None:
+    rng = np.random.default_rng(1)
+    emission, ys = FAMILIES[name](rng)
+    seen = flags(rng, ys, components=True)
+    seen[0] = False
+    truth = oracles.log_likelihood_table(emission, ys, seen)
+    hidden = jnp.asarray(np.where(seen, ys, 1e6))
+    answer = constrain(emission).log_likelihoods(hidden, None, jnp.asarray(seen))
+    np.testing.assert_allclose(answer, truth, **CLOSE)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_given_and_mixture_are_the_densities(name: str) -> None:
+    rng = np.random.default_rng(2)
+    emission, ys = FAMILIES[name](rng)
+    emission, ys, probs = constrain(emission), jnp.asarray(ys), rng.dirichlet(np.ones(STATES))
+    table = np.asarray(emission.log_likelihoods(ys, None))
+    for k in range(STATES):
+        given = [emission.given(jnp.asarray(k), None).log_prob(y) for y in ys[:3]]
+        np.testing.assert_allclose(given, table[:3, k], **CLOSE)
+    mixed = [emission.mixture(jnp.asarray(probs), None).log_prob(y) for y in ys[:3]]
+    np.testing.assert_allclose(mixed, np.log(np.exp(table[:3]) @ probs), **CLOSE)
+
+
+def objective(emission: Any, weights: Any, ys: Any, observed: Any) -> Any:
+    """What the M-step maximises: Σ weights log p over what was observed."""
+    table = constrain(emission).log_likelihoods(ys, None, observed)
+    if observed is not None and observed.ndim == 1:
+        table = jnp.where(observed[:, None], table, 0)
+    return jnp.sum(weights * table)
+
+
+@pytest.mark.parametrize("missing", ["nothing", "steps", "components"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_m_step_is_the_maximum(name: str, missing: str) -> None:
+    rng = np.random.default_rng(3)
+    emission, ys = FAMILIES[name](rng)
+    if missing == "components" and (ys.ndim == 1 or name == "multivariate"):
+        assert name in FAMILIES  # one number a step, or a maximum that takes iterations: see the next test
+        return
+    observed = None if missing == "nothing" else jnp.asarray(flags(rng, ys, missing == "components"))
+    weights = jnp.asarray(rng.uniform(size=(TOTAL, STATES)))
+    best = constrain(emission).maximise(weights, jnp.asarray(ys), None, observed)
+    flat, unravel = ravel_pytree(best)
+    value = jax.jit(lambda vector: objective(unravel(vector), weights, jnp.asarray(ys), observed))
+    highest = value(flat)
+    assert highest > objective(emission, weights, jnp.asarray(ys), observed)
+    np.testing.assert_allclose(jax.grad(value)(flat), 0, atol=1e-8)  # stationary, up to float64 sums of twelve terms
+    for _ in range(50):
+        step = rng.normal(size=flat.shape) * rng.choice([1e-3, 1e-1, 1])
+        assert value(flat + step) <= highest + 1e-9
+
+
+def test_the_m_step_of_partly_missing_vectors_climbs_to_a_maximum() -> None:
+    rng = np.random.default_rng(4)
+    emission, ys = multivariate(rng)
+    observed, weights = jnp.asarray(flags(rng, ys, True)), jnp.asarray(rng.uniform(size=(TOTAL, STATES)))
+    ys = jnp.where(observed, ys, jnp.nan)  # what is missing may be anything
+    clean = jnp.where(observed, ys, 0)
+    values = [objective(emission, weights, clean, observed)]
+    maximise = eqx.filter_jit(lambda e: constrain(e).maximise(weights, clean, None, observed))
+    for _ in range(5):
+        emission = maximise(emission)
+        values.append(objective(emission, weights, clean, observed))
+    assert (np.diff(values) > -1e-9).all() and values[1] > values[0]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_state_without_weight_keeps_its_parameters(name: str) -> None:
+    rng = np.random.default_rng(5)
+    emission, ys = FAMILIES[name](rng)
+    emission = constrain(emission)
+    weights = jnp.asarray(rng.uniform(size=(TOTAL, STATES))).at[:, 1].set(0)
+    new = constrain(emission.maximise(weights, jnp.asarray(ys), None, None))
+    probe = jnp.asarray(ys)
+    before, after = emission.log_likelihoods(probe, None), new.log_likelihoods(probe, None)
+    np.testing.assert_allclose(after[:, 1], before[:, 1], **CLOSE)
+    assert not np.allclose(after[:, 0], before[:, 0])
+
+
+@pytest.mark.parametrize("family", [Normal, MultivariateNormal])
+def test_a_state_on_one_point_stops_at_the_smallest_scale(family: Any) -> None:
+    emission = family.random(jax.random.key(0), 2, 2)
+    weights = jnp.zeros((TOTAL, 2)).at[3, 0].set(1.0)
+    ys = jnp.asarray(np.random.default_rng(0).normal(size=(TOTAL, 2)))
+    new = constrain(emission).maximise(weights, ys, None, None)
+    np.testing.assert_allclose(new.loc[0], ys[3], **CLOSE)
+    scale = new.scale[0] if family is Normal else jnp.sqrt(jnp.diagonal(new.covariance[0]))
+    np.testing.assert_allclose(scale, 1e-4, rtol=1e-8)
+
+
+def test_hard_zeros_stay() -> None:
+    emission = Categorical([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
+    assert emission.probs[0, 2] == 0 and emission.probs[1, 0] == 0
+    weights = jnp.asarray([[1.0, 0.0], [0.2, 0.8], [0.0, 1.0]])
+    new = constrain(emission).maximise(weights, jnp.array([0, 1, 2]), None, None)
+    np.testing.assert_allclose(new.probs, [[1 / 1.2, 0.2 / 1.2, 0], [0, 0.8 / 1.8, 1 / 1.8]], **CLOSE)
+
+
+def test_random_and_from_data() -> None:
+    key, rng = jax.random.key(0), np.random.default_rng(0)
+    assert Categorical.random(key, 3, 4).probs.shape == (3, 4)
+    assert Normal.random(key, 3).loc.shape == (3,) and Normal.random(key, 3, 2).loc.shape == (3, 2)
+    assert MultivariateNormal.random(key, 3, 2).covariance.shape == (3, 2, 2)
+    symbols = jnp.asarray(rng.choice(4, 500, p=[0.7, 0.1, 0.1, 0.1]))
+    tilted = Categorical.from_data(key, 3, symbols)
+    np.testing.assert_allclose(tilted.probs.sum(1), 1, **CLOSE)
+    assert (tilted.probs > 0).all() and tilted.probs[:, 0].mean() > 0.4
+    # Three clusters far apart: each state starts in one of its own.
+    centres = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
+    ys = jnp.asarray(np.repeat(centres, 20, 0) + rng.normal(size=(60, 2)))
+    for family in (Normal, MultivariateNormal):
+        loc = family.from_data(key, 3, ys).loc
+        nearest = np.argmin(np.linalg.norm(np.asarray(loc)[:, None] - centres, axis=2), axis=1)
+        assert sorted(nearest) == [0, 1, 2]
+        seen = jnp.arange(60) < 20
+        only = family.from_data(key, 2, ys, seen).loc
+        assert (jnp.linalg.norm(only, axis=1) < 10).all()
+    scale = Normal.from_data(key, 2, ys).scale
+    np.testing.assert_allclose(scale, np.broadcast_to(np.std(ys, axis=0), (2, 2)), **CLOSE)
