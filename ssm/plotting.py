@@ -4,6 +4,7 @@ Every function returns a matplotlib Figure, to be saved by `figure.savefig(path)
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,17 +56,28 @@ def learning_curves(runs: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Any:
     return made
 
 
-def state_bands(ys: np.ndarray, probs: np.ndarray, times: np.ndarray | None = None, label: str = "") -> Any:
-    """A series (T,) or (T, N) over the posterior p(x_t = k | y_{1:T}) (T, K) of its states, as stacked bands."""
+def state_bands(
+    ys: np.ndarray,
+    probs: np.ndarray,
+    times: np.ndarray | None = None,
+    labels: Sequence[str] = (),
+) -> Any:
+    """A series (T,) or (T, N) over the posterior p(x_t = k | y_1..T) (T, K) of its states, as stacked bands.
+
+    `labels` names the N components.
+    """
     ys, probs = np.asarray(ys), np.asarray(probs)
     times = np.arange(len(ys)) if times is None else np.asarray(times)
     made, axes = figure(2, 1, height=1.9, sharex=True, height_ratios=[2, 1])
     series, bands = axes[:, 0]
-    for n, component in enumerate(ys.reshape(len(ys), -1).T):
-        series.plot(times, component, color="black", alpha=1 / (1 + 0.5 * n), linewidth=1)
-    series.set_ylabel(label)
-    bands.stackplot(times, probs.T, colors=[COLOURS[k % len(COLOURS)] for k in range(probs.shape[1])], alpha=0.8)
-    bands.set(ylim=(0, 1), yticks=(0, 1), ylabel="state", xlim=(times[0], times[-1]))
+    components = ys.reshape(len(ys), -1).T
+    for component, label, grey in zip_longest(components, labels, np.linspace(0, 0.65, len(components))):
+        series.plot(times, component, color=str(grey), linewidth=1.2, label=label)
+    colours = [COLOURS[k % len(COLOURS)] for k in range(probs.shape[1])]
+    bands.stackplot(times, probs.T, colors=colours, alpha=0.8, labels=[f"state {k}" for k in range(len(colours))])
+    bands.set(ylim=(0, 1), yticks=(0, 1), ylabel="probability", xlim=(times[0], times[-1]))
+    for ax in (series, bands)[not labels :]:
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return made
 
 
@@ -82,14 +94,20 @@ def forecast_fan(
     ahead = times[-1] + np.arange(1, len(mean) + 1) * (times[1] - times[0] if len(times) > 1 else 1)
     made, axes = figure()
     ax = axes[0, 0]
-    ax.plot(times, ys, color="black", linewidth=1)
-    for level in sorted(levels, reverse=True):
+    ax.plot(times, ys, color="black", linewidth=1, label="observed")
+    ax.plot(ahead, mean, color=COLOURS[0], linewidth=2, zorder=3, label="mean")
+    for level in sorted(levels):
         low, high = (np.ravel(bound) for bound in forecast.interval(level))
-        ax.fill_between(ahead, low, high, color=COLOURS[0], alpha=0.25, linewidth=0, label=f"{level:.0%} interval")
-    ax.plot(ahead, mean, color=COLOURS[0], linewidth=2, label="mean")
+        # The wider, the paler; opaque, so that a band has the colour of its legend.
+        ax.fill_between(ahead, low, high, color=_paler(COLOURS[0], level), zorder=2 - level, label=f"{level:.0%}")
     ax.set_ylabel(label)
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return made
+
+
+def _paler(colour: str, share: float) -> tuple[float, ...]:
+    """A colour mixed with that share of white."""
+    return tuple((1 - share) * int(colour[i : i + 2], 16) / 255 + share for i in (1, 3, 5))
 
 
 def file_types() -> tuple[str, ...]:
