@@ -43,14 +43,14 @@ def forecast(
     ends = jnp.full(lead, sequences.size) if lengths is None else jnp.asarray(lengths)
     ahead = future_steps(model, (*lead, steps), future_inputs, ends, "future_inputs")
     if not (model.feeds_back or model.is_stochastic):
-        belief, predicted = _predict(model, sequences, ahead)
-        return ExactForecast(model, ahead, belief, predicted)
+        beliefs, predicted = _predict(model, sequences, ahead)
+        return ExactForecast(model, ahead, beliefs, predicted)
     if key is None:
         raise ValueError(
             f"key: a {type(model).__name__} that reads its own outputs is forecast by drawing; pass key=jax.random.key(seed)"
         )
-    belief, paths = _draw(model, sequences, ahead, key, num_samples)
-    return SampledForecast(model, ahead, belief, paths)
+    beliefs, paths = _draw(model, sequences, ahead, key, num_samples)
+    return SampledForecast(model, ahead, beliefs, paths)
 
 
 @eqx.filter_jit
@@ -59,7 +59,7 @@ def _predict(model, sequences, ahead):
 
     def one(steps: Step, key: None, ahead: Step) -> tuple[Any, Any]:
         belief = _last_belief(model, steps, key, not sequences.batched)
-        return belief, scan(model, model.prepare(ahead), belief=belief, save=lambda saved: saved.predicted)[1]
+        return _one(belief), scan(model, model.prepare(ahead), belief=belief, save=lambda saved: saved.predicted)[1]
 
     return over_sequences(one, sequences, None, ahead)
 
@@ -70,10 +70,20 @@ def _draw(model, sequences, ahead, key, num_samples):
 
     def one(steps: Step, key: Key, ahead: Step) -> tuple[Any, Array]:
         for_filter, for_paths = jax.random.split(key)
-        belief = _last_belief(model, steps, for_filter, not sequences.batched)
-        return belief, draw_futures(model, belief, ahead, for_paths, num_samples)
+        if model.is_stochastic and model.feeds_back:
+            # The belief is itself one draw of a latent path: every future continues a draw of its own.
+            keys = jax.random.split(for_filter, num_samples)
+            starts = jax.vmap(lambda each: _last_belief(model, steps, each, False))(keys)
+        else:
+            starts = _one(_last_belief(model, steps, for_filter, not sequences.batched))
+        return starts, draw_futures(model, starts, ahead, for_paths, num_samples)
 
     return over_sequences(one, sequences, key, ahead)
+
+
+def _one(belief: Any) -> Any:
+    """A belief as a collection of one."""
+    return jax.tree.map(lambda leaf: leaf[None], belief)
 
 
 def _last_belief(model: AbstractRecursion, steps: Step, key: Key | None, fast: bool) -> Any:

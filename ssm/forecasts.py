@@ -15,6 +15,7 @@ from ssm.recursion import AbstractRecursion, Step
 from ssm.schedules import Sequential
 from ssm.shapes import Array, Float, Key
 from ssm.simulating import draw_path
+from ssm.trees import index, length
 
 
 class AbstractForecast(eqx.Module):
@@ -55,21 +56,24 @@ class AbstractForecast(eqx.Module):
 
 
 class _Forecast(AbstractForecast):
-    """What both kinds share: the model, the steps ahead and the belief that they start from."""
+    """What both kinds share: the model, the steps ahead and the belief that they start from.
+
+    `beliefs` has a leading axis S, after B: one belief, or draws of it for a model whose belief is a draw.
+    """
 
     model: AbstractRecursion
     ahead: Step
-    belief: Any
+    beliefs: Any
 
     def sample(self, key: Key, n: int) -> Array:
         """See `AbstractForecast.sample`."""
         check_key(key)
-        return _sample(self.model, self.belief, self.ahead, key, positive_int("n", n))
+        return _sample(self.model, self.beliefs, self.ahead, key, positive_int("n", n))
 
     def log_prob(self, future_ys: Array, *, key: Key | None = None) -> Float[Array, "*B"]:
         """See `AbstractForecast.log_prob`; stochastic recursions need a key."""
         needs_key(self.model, key, "log_prob")
-        return _future_evidence(self.model, self.belief, future_observations(self.model, self.ahead, future_ys), key)
+        return _future_evidence(self.model, self.beliefs, future_observations(self.model, self.ahead, future_ys), key)
 
     @property
     def _batched(self) -> bool:
@@ -110,7 +114,7 @@ class ExactForecast(_Forecast):
     def quantile(self, q: float) -> Array:
         """See `AbstractForecast.quantile`; exact for normals, to rounding for mixtures."""
         _check_level(q)
-        return _quantiles(self.model, self.predicted, self.ahead, q)
+        return _quantiles(self.model, self.predicted, self.ahead, jnp.asarray(q))
 
 
 class SampledForecast(_Forecast):
@@ -180,25 +184,36 @@ def _quantiles(model, predicted, ahead, q):
 
 
 @eqx.filter_jit
-def _sample(model, belief, ahead, key, n):
+def _sample(model, beliefs, ahead, key, n):
     model = constrain(model)
     if ahead.t.ndim == 1:
-        return draw_futures(model, belief, ahead, key, n)
+        return draw_futures(model, beliefs, ahead, key, n)
     keys = jax.random.split(key, ahead.t.shape[0])
-    return jax.vmap(lambda belief, ahead, key: draw_futures(model, belief, ahead, key, n))(belief, ahead, keys)
+    return jax.vmap(lambda beliefs, ahead, key: draw_futures(model, beliefs, ahead, key, n))(beliefs, ahead, keys)
 
 
 @eqx.filter_jit
-def _future_evidence(model, belief, ahead, key):
+def _future_evidence(model, beliefs, ahead, key):
     model = constrain(model)
 
-    def one(belief, ahead):
-        return jnp.sum(forward(model, ahead, Sequential(), key, nothing, fast=False, belief=belief)[1])
+    def one(beliefs, ahead):
+        count = length(beliefs)
+        keys = None if key is None else jax.random.split(key, count)
 
-    return jax.vmap(one)(belief, ahead) if ahead.t.ndim == 2 else one(belief, ahead)
+        def from_one(belief, key):
+            return jnp.sum(forward(model, ahead, Sequential(), key, nothing, fast=False, belief=belief)[1])
+
+        each = jax.vmap(from_one, (0, None if key is None else 0))(beliefs, keys)
+        return jax.nn.logsumexp(each) - jnp.log(count).astype(each.dtype)
+
+    return jax.vmap(one)(beliefs, ahead) if ahead.t.ndim == 2 else one(beliefs, ahead)
 
 
-def draw_futures(model: AbstractRecursion, belief: Any, ahead: Step, key: Key, n: int) -> Array:
-    """(n, steps, *event)."""
+def draw_futures(model: AbstractRecursion, beliefs: Any, ahead: Step, key: Key, n: int) -> Array:
+    """(n, steps, *event), starting from the beliefs (S, ...) in turn."""
     prepared = model.prepare(ahead)
-    return jax.vmap(lambda each: draw_path(model, belief, prepared, each)[1])(jax.random.split(key, n))
+
+    def path(i: Array, key: Key) -> Array:
+        return draw_path(model, index(beliefs, i % length(beliefs)), prepared, key)[1]
+
+    return jax.vmap(path)(jnp.arange(n), jax.random.split(key, n))

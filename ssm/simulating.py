@@ -39,21 +39,21 @@ def draw_path(model: Any, belief: Any, steps: Step, key: Key) -> tuple[PyTree, A
 
     For a constrained model and prepared steps (T, ...) whose y is not read.
     """
+    for_start, for_steps = jax.random.split(key)
     draw = _draw_state if isinstance(model, AbstractStateSpace) else _draw_belief
 
     def body(carry: tuple[Any, Array], step: Step) -> tuple[Any, tuple[PyTree, Array]]:
         state, started = carry
-        state, seen, y = draw(model, state, started, step.u, jax.random.fold_in(key, step.t))
+        state, seen, y = draw(model, state, started, step.u, jax.random.fold_in(for_steps, step.t))
         return (state, jnp.ones((), bool)), (seen, y)
 
-    first = index(steps, 0)
-    key_start = jax.random.fold_in(key, first.t)
+    first = index(steps.u, 0)
     if belief is not None:
-        start = belief.sample(jax.random.fold_in(key_start, 1)) if isinstance(model, AbstractStateSpace) else belief
+        start = belief.sample(for_start) if isinstance(model, AbstractStateSpace) else belief
     elif isinstance(model, AbstractStateSpace):
-        start = model.initial_state(first.u).sample(seed=key_start)
+        start = model.initial_state(first).sample(seed=for_start)
     else:
-        start = model.init(first.u, key=key_start)
+        start = model.init(first, key=for_start)
     carry = (start, jnp.asarray(belief is not None))
     return jax.lax.scan(body, carry, steps)[1]
 
