@@ -22,10 +22,10 @@ from ssm.trees import float_dtype, index
 
 
 class PartlyObserved(NamedTuple):
-    """An observation, and which of its components are there."""
+    """An observation, and which of its components are there (None: all)."""
 
     y: Array
-    observed: Bool[Array, "*event"]
+    observed: Bool[Array, "*event"] | None
 
 
 @final
