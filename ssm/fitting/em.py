@@ -9,13 +9,13 @@ from ssm.data import Sequences
 from ssm.fitting import checkpoint as checkpoints
 from ssm.fitting.checks import check_possible
 from ssm.fitting.clock import Clock
-from ssm.fitting.iteration import CHUNK, State, iterate, start, total_evidence
+from ssm.fitting.iteration import CHUNK, State, iterate, pick, start, total_evidence
 from ssm.fitting.progress import Progress
 from ssm.fitting.result import Fit
 from ssm.parameters import trainable
 from ssm.recursion import AbstractExpectation, AbstractRecursion
 from ssm.shapes import Key
-from ssm.trees import float_dtype, index
+from ssm.trees import float_dtype
 
 
 class EM(eqx.Module):
@@ -99,7 +99,7 @@ def _result(state: State, history: np.ndarray, final: np.ndarray, times: list[fl
     if validated:
         after[1, best, count - 1] = final[1, best]
     return Fit(
-        model=index(state.models, best),
+        model=pick(state.models, jnp.asarray(best)),
         log_probs=after[0, best, :count],
         start_log_prob=float(history[0, best, 0]),
         converged=bool(state.converged[best]),

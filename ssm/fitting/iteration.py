@@ -33,8 +33,19 @@ def start(model: AbstractExpectation, sequences: Sequences, restarts: int, key: 
         if key is None:
             raise ValueError("key: restarts draw their starting points; pass key=jax.random.key(seed)")
         models += [_random_start(model, sequences.steps, each) for each in jax.random.split(key, restarts - 1)]
-    nothing = jnp.full(restarts, -jnp.inf, float_dtype(model))
-    return State(stack(models), nothing, jnp.zeros(restarts, bool))
+    return _state(models)
+
+
+@eqx.filter_jit
+def _state(models: list[PyTree]) -> State:
+    nothing = jnp.full(len(models), -jnp.inf, float_dtype(models))
+    return State(stack(models), nothing, jnp.zeros(len(models), bool))
+
+
+@eqx.filter_jit
+def pick(models: PyTree, best: Int[Array, ""]) -> PyTree:
+    """One restart's model."""
+    return index(models, best)
 
 
 @eqx.filter_jit
