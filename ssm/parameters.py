@@ -7,6 +7,8 @@ A model stores what an optimiser may move freely; its properties and formulas se
     constrain(model)                  # the same model on plain arrays, as the recursions see it
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,8 +24,8 @@ IMPOSSIBLE = -1e9
 class AbstractParameter(eqx.Module):
     """A constrained array stored by an unconstrained one."""
 
-    def constrained(self) -> Array:
-        """The value in the model's own units."""
+    def constrained(self) -> Any:
+        """The value in the model's own units: an array, or itself where the recursions use the stored form."""
         raise NotImplementedError
 
 
@@ -89,7 +91,7 @@ class Covariance(AbstractParameter):
         return cls(jax.vmap(semidefinite_root)(flat).reshape(matrix.shape))
 
 
-def value(parameter: Array | AbstractParameter) -> Array:
+def value(parameter: Array | AbstractParameter) -> Any:
     """The constrained value of a parameter; a plain array is its own value."""
     return parameter.constrained() if isinstance(parameter, AbstractParameter) else parameter
 
