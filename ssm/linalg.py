@@ -6,23 +6,23 @@ from jax.scipy.linalg import solve_triangular
 
 from ssm.shapes import Array, Bool, Float
 
-# Below this size a broadcast product and sum beats a matrix product inside a CPU scan
-# (`python -m benchmarks row_products`): 37 against 54 ns a step at K = 5.
-SMALL = 8
+# Up to these sizes a broadcast product and sum beats a matrix product inside a CPU scan
+# (`python -m benchmarks row_products`): 21 against 30 ns a step at K = 5, 111 against 175 at K = 20.
+SMALL_ROW, SMALL_COLUMN = 32, 12
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def row_times_matrix(row: Float[Array, "K"], matrix: Float[Array, "K J"]) -> Float[Array, "J"]:
     """`row @ matrix`, in the form that is fastest inside a scan for this (static) size."""
-    if matrix.shape[0] <= SMALL:
+    if matrix.shape[0] <= SMALL_ROW:
         return jnp.sum(matrix.T * row, axis=1)
     return jnp.matmul(row, matrix, precision=HIGHEST)
 
 
 def matrix_times_column(matrix: Float[Array, "K J"], column: Float[Array, "J"]) -> Float[Array, "K"]:
     """`matrix @ column`, in the form that is fastest inside a scan for this (static) size."""
-    if matrix.shape[0] <= SMALL:
+    if matrix.shape[0] <= SMALL_COLUMN:
         return jnp.sum(matrix * column, axis=1)
     return jnp.matmul(matrix, column, precision=HIGHEST)
 
@@ -39,28 +39,56 @@ def multiply(*matrices: Array) -> Array:
 def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = M Mᵀ and a non-negative diagonal, without forming M Mᵀ.
 
-    One QR factorisation of Mᵀ. M may be rank-deficient (singular covariances): the derivative, which has a
-    pole there, then leaves out the directions of zero variance.
+    One QR factorisation of Mᵀ. M may be rank-deficient (singular covariances): columns of L without a pivot are
+    zero, and the derivative, which has a pole there, leaves out the directions of zero variance.
     """
     root = jnp.linalg.qr(matrix.T, mode="r").T
     rows, columns = matrix.shape
     if columns < rows:
         root = jnp.pad(root, ((0, 0), (0, rows - columns)))
     sign = jnp.where(jnp.diagonal(root) < 0, -1, 1).astype(root.dtype)
-    return jnp.tril(root * sign)
+    root = jnp.tril(root * sign)
+    # A row that adds no variance leaves its column to the rows below, off the diagonal: L is then no longer solved
+    # by substitution. Rare enough to pay for only when it happens.
+    astray = jnp.any(empty_pivots(root) & (jnp.max(jnp.abs(jnp.tril(root, -1)), axis=0) > 0))
+    return jax.lax.cond(astray, _with_pivots, lambda root: root, root)
 
 
 @triangular_root.defjvp
 def _triangular_root_jvp(primals, tangents):
     (matrix,), (change,) = primals, tangents
     root = triangular_root(matrix)
-    # 1. L Lᵀ = M Mᵀ, so with W = L⁻¹:  W dL + (W dL)ᵀ = W dM (W M)ᵀ + its transpose =: X.
-    # 2. W dL is lower triangular, hence dL = L Φ(X), Φ keeping the lower part and half the diagonal.
+    # 1. M = L Q with orthonormal rows Q (zero where L has no pivot), so dM Qᵀ = dL + L A, where A = dQ Qᵀ is
+    # antisymmetric.  2. H = L⁻¹ dM Qᵀ = L⁻¹ dL + A, and L⁻¹ dL is lower triangular: A is the upper part of H,
+    # less its transpose.  3. Rows without a pivot have no row of H, but dL = dM Qᵀ - L A holds for them too.
     orthonormal = solve_lower(root, matrix)
-    half = multiply(solve_lower(root, change), orthonormal.T)
-    both = half + half.T
-    lower = jnp.tril(both) - 0.5 * jnp.diag(jnp.diagonal(both))
-    return root, multiply(root, lower)
+    moved = multiply(change, orthonormal.T)
+    upper = jnp.triu(solve_lower(root, moved), 1)
+    return root, jnp.tril(moved - multiply(root, upper - upper.T))
+
+
+def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """The same L Lᵀ with every pivot on the diagonal: rows orthonormalised one after the other.
+
+    Gram-Schmidt, twice, which is enough for orthogonality to rounding (Giraud et al. 2005).
+    """
+    size = root.shape[0]
+    tolerance = size * jnp.finfo(root.dtype).eps
+
+    def orthonormalise(i, carry):
+        basis, lower = carry
+        row = root[i]
+        along = multiply(basis, row)
+        rest = row - multiply(along, basis)
+        again = multiply(basis, rest)
+        rest, along = rest - multiply(again, basis), along + again
+        pivot = jnp.sqrt(jnp.sum(rest**2))
+        empty = pivot <= tolerance * jnp.sqrt(jnp.sum(row**2))
+        unit = jnp.where(empty, 0, rest / jnp.where(empty, 1, pivot))
+        return basis.at[i].set(unit), lower.at[i].set(along.at[i].set(jnp.where(empty, 0, pivot)))
+
+    nothing = jnp.zeros_like(root)
+    return jax.lax.fori_loop(0, size, orthonormalise, (nothing, nothing))[1]
 
 
 def empty_pivots(root: Float[Array, "D D"]) -> Bool[Array, "D"]:
