@@ -13,6 +13,7 @@ from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
+from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -91,11 +92,11 @@ class Normal(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> Self:
         """Weighted means and standard deviations of what was observed."""
-        seen = jnp.ones_like(ys) if observed is None else _per_component(observed, ys).astype(ys.dtype)
-        total = jnp.tensordot(weights, seen, (0, 0), precision="highest")  # (K, *event)
-        loc = ratio(jnp.tensordot(weights, ys * seen, (0, 0), precision="highest"), total)
-        loc = self.loc if "loc" in frozen else jnp.where(total > 0, loc, self.loc)
-        variance = ratio(_squares(weights, ys, seen, loc), total)
+        seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
+        columns = weights.T  # (K, M): long rows for the processor
+        total, sums = _sums(columns, ys, seen)
+        loc = self.loc if "loc" in frozen else jnp.where(total > 0, ratio(sums, total), self.loc)
+        variance = ratio(_squares(columns, ys, seen, loc), total)
         scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
@@ -126,24 +127,39 @@ def _scaled(ys: Array, loc: Array, scale: Array) -> Array:
     return (ys - loc) * (1 / scale)
 
 
+def _sums(
+    columns: Float[Array, "K M"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"] | None
+) -> tuple[Float[Array, "K *event"], Float[Array, "K *event"]]:
+    """Σ_m weights and Σ_m weights y over what was seen, for every state and component."""
+    if seen is not None:
+        return multiply(columns, seen), multiply(columns, ys * seen)
+    # One product for both: a sum along long rows is slow unless a matrix product does it.
+    rows = ys.reshape(ys.shape[0], -1)
+    both = multiply(columns, jnp.concatenate([jnp.ones_like(rows[:, :1]), rows], axis=1))
+    sums = both[:, 1:].reshape(-1, *ys.shape[1:])
+    return jnp.broadcast_to(both[:, :1].reshape((-1,) + (1,) * (ys.ndim - 1)), sums.shape), sums
+
+
 def _squares(
-    weights: Float[Array, "M K"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"], loc: Float[Array, "K *event"]
+    columns: Float[Array, "K M"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"] | None, loc: Float[Array, "K *event"]
 ) -> Float[Array, "K *event"]:
     """Σ_m weights (y - loc)² over what was seen.
 
-    Around the new mean, not as a difference of large moments: float32 keeps its digits. State by state along
-    rows of M, and component by component, so that no (M, K, N) array is made.
+    Around the new mean, not as a difference of large moments: float32 keeps its digits. Component by component,
+    so that no (M, K, N) array is made.
     """
-    columns = weights.T  # (K, M)
 
-    def component(ys: Float[Array, "M"], seen: Float[Array, "M"], loc: Float[Array, "K"]) -> Float[Array, "K"]:
-        return jnp.sum(columns * seen * (ys - loc[:, None]) ** 2, axis=1)
+    def component(ys: Float[Array, "M"], seen: Float[Array, "M"] | None, loc: Float[Array, "K"]) -> Float[Array, "K"]:
+        weights = columns if seen is None else columns * seen
+        return multiply(weights * (ys - loc[:, None]) ** 2, jnp.ones((ys.shape[0], 1), ys.dtype))[:, 0]
 
     if ys.ndim == 1:
         return component(ys, seen, loc)
-    if ys.shape[1] <= 4 * UNROLLED:
-        return jnp.stack([component(ys[:, n], seen[:, n], loc[:, n]) for n in range(ys.shape[1])], axis=1)
-    return jax.lax.map(lambda each: component(*each), (ys.T, seen.T, loc.T)).T
+    rows, there = ys.T, None if seen is None else seen.T  # (N, M)
+    if len(rows) <= 4 * UNROLLED:
+        each = [component(rows[n], None if there is None else there[n], loc[:, n]) for n in range(len(rows))]
+        return jnp.stack(each, axis=1)
+    return jax.lax.map(lambda each: component(*each), (rows, there, loc.T)).T
 
 
 def _per_component(observed: Bool[Array, "M *parts"], ys: Array) -> Bool[Array, "M *event"]:

@@ -142,25 +142,23 @@ class HMM(
 
     def settle(self, smoothed: Categorical) -> Categorical:
         """Rows that sum to one again."""
-        return Categorical(ratio(smoothed.probs, jnp.sum(smoothed.probs, axis=-1, keepdims=True)))
+        total = multiply(smoothed.probs, jnp.ones((self.num_states, 1), smoothed.probs.dtype))
+        return Categorical(ratio(smoothed.probs, total))
 
     # -- learning ---------------------------------------------------------------------------------------------
 
     def statistics(self, steps: Step, predicted: Categorical, filtered: Categorical, smoothed: Categorical) -> Counts:
         """γ, and Σξ as one matrix product; no T × K × K array is made."""
-        # ξ_t(i, j) = filtered_{t-1}(i) A_ij smoothed_t(j) / predicted_t(j)
+        # ξ_t(i, j) = filtered_{t-1}(i) A_ij smoothed_t(j) / predicted_t(j), nothing across starts and padding
         gain = ratio(smoothed.probs, predicted.probs)  # (T, K)
-        starts = jnp.zeros(gain.shape[0], bool).at[0].set(True) if steps.first is None else steps.first.at[0].set(True)
+        states = smoothed.probs
         if steps.padding is not None:
-            gain = jnp.where(steps.padding[:, None], 0, gain)
-        into = jnp.where(starts[:, None], 0, gain)[1:]
-        transitions = self.transition * multiply(filtered.probs[:-1].T, into)
-        alive = jnp.ones_like(starts) if steps.padding is None else ~steps.padding
-        states = jnp.where(alive[:, None], smoothed.probs, 0)
-        if steps.first is None:
-            initial = states[0]
-        else:
-            initial = jnp.sum(jnp.where(starts[:, None], states, 0), axis=0)
+            gain, states = (jnp.where(steps.padding[:, None], 0, array) for array in (gain, states))
+        initial = states[0]
+        if steps.first is not None:
+            starts = steps.first.at[0].set(True)[:, None]
+            gain, initial = jnp.where(starts, 0, gain), jnp.sum(jnp.where(starts, states, 0), axis=0)
+        transitions = self.transition * multiply(filtered.probs[:-1].T, gain[1:])
         return Counts(initial, transitions, states)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
@@ -238,7 +236,7 @@ class ReversedChain(AbstractKernel[Categorical]):
     def as_map(self) -> MarkovMap:
         """The K × K matrix, row j for x_{t+1} = j."""
         rows = ratio((self.filtered[:, None] * self.transition).T, self.predicted[:, None])
-        return MarkovMap(rows, jnp.zeros_like(self.predicted))
+        return MarkovMap(rows, jnp.zeros_like(self.filtered))
 
 
 def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
