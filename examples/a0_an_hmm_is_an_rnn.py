@@ -65,10 +65,8 @@ class MixtureHead(AbstractHead):
         return jax.nn.one_hot(y, self.encoded_size, dtype=self.emission.dtype)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
+def main(out: str | Path = "figures") -> dict[str, float]:
     """The evidence of each, and the largest difference of their beliefs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for the figure")
     hmm = ssm.HMM(INITIAL, TRANSITION, ssm.emissions.Categorical(EMISSION))
     rnn = ssm.RNN(ForwardCell(INITIAL, TRANSITION, EMISSION), MixtureHead(EMISSION))
     dice, rolls = ssm.simulate(hmm, jax.random.key(1), 200)
@@ -76,7 +74,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     beliefs = of_hmm.filtered.probs, of_rnn.filtered.state.filtered
     apart = float(jnp.abs(beliefs[0] - beliefs[1]).max())
     print(f"log p(rolls): HMM {of_hmm.log_prob:.4f}, RNN {of_rnn.log_prob:.4f} nats; beliefs differ by {apart:.1e}")
-    draw(dice == 1, beliefs[0][:, 1], beliefs[1][:, 1], parser.parse_args(arguments).out / "a0_an_hmm_is_an_rnn.png")
+    draw(dice == 1, beliefs[0][:, 1], beliefs[1][:, 1], Path(out) / "a0_an_hmm_is_an_rnn.png")
     return {"hmm": float(of_hmm.log_prob), "rnn": float(of_rnn.log_prob), "difference": apart}
 
 
@@ -93,8 +91,9 @@ def draw(loaded: jax.Array, of_hmm: jax.Array, of_rnn: jax.Array, path: Path) ->
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="figures", help="folder for the figure")
+    main(parser.parse_args().out)

@@ -44,22 +44,16 @@ def frequencies(train: np.ndarray, test: np.ndarray) -> tuple[float, float]:
     return bits(log_one[test].sum(), test), bits(pairs, test)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
+def main(out: str | Path = "figures", size: int = 200_000, epochs: int = EPOCHS) -> dict[str, Any]:
     """Held-out bits per letter of the network after every epoch, and of letter and pair frequencies."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for the figure")
-    parser.add_argument("--letters", type=int, default=200_000, help="how much of the text to use")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often to go through it")
-    options = parser.parse_args(arguments)
-
-    sequences = letters(options.letters)
+    sequences = letters(size)
     train, test = np.split(sequences, [len(sequences) * 9 // 10])  # the last tenth of the text is held out
     for_cell, for_head, for_fit, for_text = jax.random.split(jax.random.key(0), 4)
     model = ssm.RNN(
         ssm.cells.GRU(len(ALPHABET), HIDDEN, key=for_cell),
         ssm.heads.Categorical(HIDDEN, len(ALPHABET), key=for_head),
     )
-    method = ssm.SGD(optax.adam(5e-3), num_epochs=options.epochs, batch_size=BATCH, max_grad_norm=1.0)
+    method = ssm.SGD(optax.adam(5e-3), num_epochs=epochs, batch_size=BATCH, max_grad_norm=1.0)
     fit = ssm.fit(model, train, method, validation=test, key=for_fit)
 
     start = bits(ssm.log_prob(model, test).sum(), test)
@@ -69,7 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     text = "".join(ALPHABET[symbol] for symbol in np.asarray(written))
     print(f"held-out bits per letter: frequencies {unigram:.2f}, pairs {bigram:.2f}, network {curve[-1]:.2f}")
     print(f"{fit.seconds:.1f} s of training after {fit.compile_seconds:.1f} s of compilation. It writes:\n{text}")
-    draw(curve, unigram, bigram, options.out / "a2_rnn_text.png")
+    draw(curve, unigram, bigram, Path(out) / "a2_rnn_text.png")
     return {"unigram": unigram, "bigram": bigram, "network": curve, "text": text}
 
 
@@ -90,4 +84,9 @@ def draw(curve: list[float], unigram: float, bigram: float, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="figures", help="folder for the figure")
+    parser.add_argument("--letters", type=int, default=200_000, help="how much of the text to use")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often to go through it")
+    options = parser.parse_args()
+    main(options.out, options.letters, options.epochs)

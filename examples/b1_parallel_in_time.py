@@ -52,22 +52,21 @@ def measure(model, schedule, ys: np.ndarray, repeats: int = 20) -> tuple[float, 
     return ask(), min(timeit.repeat(ask, number=1, repeat=repeats))
 
 
-def main(out: str | Path | None = "figures", all_lengths: bool = False) -> dict[str, float]:
-    """Print a table, draw the figure (none if `out` is None), return each schedule's largest relative difference."""
-    ys = np.random.default_rng(0).normal(size=(max(LENGTHS), 1)).astype(np.float32)
+def main(out: str | Path = "figures", all_lengths: bool = False, lengths: tuple[int, ...] = LENGTHS) -> dict[str, float]:
+    """Print a table, draw the figure, return each schedule's largest relative difference."""
+    ys = np.random.default_rng(0).normal(size=(max(lengths), 1)).astype(np.float32)
     differences, timings = {}, {}
     print(f"{'':22s}{'schedule':22s}{'T':>6s}{'evidence':>13s}{'off by':>10s}{'ms':>9s}")
     for name, (model, longest) in members().items():
         reference = {}
         for label, limit in longest.items():
-            for size in [size for size in LENGTHS if all_lengths or size <= limit]:
+            for size in [size for size in lengths if all_lengths or size <= limit]:
                 value, seconds = measure(model, SCHEDULES[label](size), ys[:size])
                 off = abs(value / reference.setdefault(size, value) - 1)
                 differences[f"{name}: {label}"] = max(off, differences.get(f"{name}: {label}", 0.0))
                 timings.setdefault(name, {}).setdefault(label, []).append((size, seconds))
                 print(f"{name:22s}{label:22s}{size:6d}{value:13.4f}{off:10.1e}{1e3 * seconds:9.3f}")
-    if out is not None:
-        draw(Path(out), timings)
+    draw(Path(out), timings)
     return differences
 
 
@@ -89,7 +88,6 @@ def draw(out: Path, timings: dict[str, dict[str, list[tuple[int, float]]]]) -> N
     figure.suptitle(f"One evidence, several ways through time, on the {jax.default_backend().upper()} backend")
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "b1_parallel_in_time.png", dpi=130)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

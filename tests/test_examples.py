@@ -1,0 +1,63 @@
+"""Every example runs, says what it promises, and draws its figure."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def load(name: str):
+    """The module of one example, found by the beginning of its name."""
+    (path,) = EXAMPLES.glob(f"{name}_*.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, path.stem
+
+
+def test_examples_are_short():
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert lengths and max(lengths.values()) <= 100, lengths
+
+
+def run(name: str, folder: Path, *arguments):
+    """What an example's main returns, once its figure is in the folder."""
+    module, stem = load(name)
+    result = module.main(folder, *arguments)
+    figure = folder / f"{stem}.png"
+    assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size > 10_000
+    return result
+
+
+def test_a0_an_hmm_is_an_rnn(tmp_path):
+    result = run("a0", tmp_path)
+    assert result["difference"] < 1e-5  # float32 after 200 steps
+    assert result["hmm"] == pytest.approx(result["rnn"], rel=1e-5)
+
+
+def test_a1_kalman_nile(tmp_path):
+    result = run("a1", tmp_path)
+    assert result["log_prob"] == pytest.approx(-641.5856, abs=2e-3)
+    assert result["gap_variance"] > 3 * result["smoothed_variance"]
+
+
+def test_a2_rnn_text(tmp_path):
+    result = run("a2", tmp_path, 20_000, 1)
+    assert result["network"][-1] < result["network"][0]
+    assert result["bigram"] < result["unigram"] and len(result["text"]) == 200
+
+
+def test_b0_missing_and_ragged(tmp_path):
+    assert all(abs(difference) < 1e-4 for difference in run("b0", tmp_path).values())
+
+
+def test_b1_parallel_in_time(tmp_path):
+    assert all(difference < 1e-5 for difference in run("b1", tmp_path, False, (32,)).values())
+
+
+def test_b2_em_and_gradient(tmp_path):
+    result = run("b2", tmp_path)
+    assert result["difference"] < 1e-5
+    assert result["Adam, rate 0.1"] == pytest.approx(result["EM"], abs=1e-3)
