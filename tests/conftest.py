@@ -17,15 +17,6 @@ install_import_hook("ssm", "checking.check")
 # float32 never meets float64, nor integers floats, without being told to.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Programs here are compiled once and run a few times on a few numbers: without LLVM's optimiser they compile in
-# 60 % of the time. Set XLA_FLAGS to test optimised ones. The variable is read when the backend starts, and
-# put back so that programs started by tests are the users' own.
-_given = os.environ.get("XLA_FLAGS")
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0" if _given is None else _given
-jax.devices()
-if _given is None:
-    del os.environ["XLA_FLAGS"]
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # distrax imports deprecated names of JAX: not ours to mend
     importlib.import_module("distrax")

@@ -12,11 +12,12 @@ import pytest
 
 import ssm
 from ssm.emissions import Categorical, MultivariateNormal, Normal
-from ssm.schedules import AbstractSchedule, Associative, Blocked
+from ssm.schedules import AbstractSchedule, Associative, Blocked, FixedPoint
 
 COVERED = 16  # time steps that the time-varying members know: more than any law asks for
 
 COMPOSED = (Associative(), Blocked(3), Blocked(3, across=Associative()))
+SWEPT = (Blocked(3), FixedPoint())
 IN_ORDER = (Blocked(3),)
 
 
@@ -29,8 +30,7 @@ class Member:
     schedules: tuple[AbstractSchedule, ...]  # besides Sequential
     reversible: bool = True  # smooth, posterior_sample
     draws: bool = True  # the model holds a generative story: simulate
-    exact: bool = True  # evidence is a function of the data alone, not a bound nor an estimate
-    zeros: bool = False  # some probability or variance is exactly zero
+    scores: bool = True  # the evidence of a step is the density that `emit` predicts, not a bound on it
 
     def model(self, seed: int = 0) -> Any:
         """One model, its parameters drawn from `seed`."""
@@ -50,7 +50,7 @@ class Member:
 def observations(model: Any, rng: np.random.Generator, *lead: int) -> np.ndarray:
     """Observations of the model's kind, (*lead, *event): any values that it can emit."""
     if model.event_kind == "symbol":
-        return rng.integers(0, model.emission.num_classes, (*lead, *model.event_shape))
+        return rng.integers(0, model.num_classes, (*lead, *model.event_shape))
     return rng.normal(size=(*lead, *model.event_shape))
 
 
@@ -133,16 +133,52 @@ def linear_gaussian(
     return make
 
 
+def categorical_rnn(key: jax.Array) -> ssm.RNN:
+    """A GRU that reads the symbols it emits."""
+    for_cell, for_head = jax.random.split(key)
+    return ssm.RNN(ssm.cells.GRU(4, 3, key=for_cell), ssm.heads.Categorical(3, 4, key=for_head))
+
+
+def driven_rnn(key: jax.Array) -> ssm.RNN:
+    """A tanh network that reads inputs alone."""
+    for_cell, for_head = jax.random.split(key)
+    return ssm.RNN(ssm.cells.Tanh(2, 3, key=for_cell), ssm.heads.Normal(3, 2, key=for_head), reads="inputs")
+
+
+def stacked_rnn(key: jax.Array) -> ssm.RNN:
+    """A tanh network on an LSTM that reads inputs and its own past."""
+    for_lower, for_upper, for_head = jax.random.split(key, 3)
+    layers = ssm.cells.Stack([ssm.cells.LSTM(4, 3, key=for_lower), ssm.cells.Tanh(3, 2, key=for_upper)])
+    return ssm.RNN(layers, ssm.heads.Normal(2, 2, key=for_head), reads="both")
+
+
+def particle_filter(key: jax.Array) -> ssm.ParticleFilter:
+    """Eight particles on a linear system with inputs."""
+    return ssm.ParticleFilter(linear_gaussian(biases=True, num_inputs=2)(key), 8)
+
+
+def variational_rnn(key: jax.Array) -> ssm.VRNN:
+    """A GRU with a two-dimensional latent variable, over vectors of two."""
+    for_cell, for_head, for_rest = jax.random.split(key, 3)
+    cell, head = ssm.cells.GRU(4, 3, key=for_cell), ssm.heads.Normal(3, 2, key=for_head)
+    return ssm.VRNN(cell, head, 2, key=for_rest)
+
+
 MEMBERS = [
     Member("HMM-categorical", hmm(lambda key: Categorical.random(key, 3, 4)), COMPOSED),
     Member("HMM-normal-scalar", hmm(scalar_normal), COMPOSED),
     Member("HMM-normal-vector", hmm(vector_normal), COMPOSED),
     Member("HMM-multivariate-normal", hmm(correlated_normal), COMPOSED),
-    Member("HMM-banded", banded_hmm, COMPOSED, zeros=True),
+    Member("HMM-banded", banded_hmm, COMPOSED),
     Member("LinearGaussian-plain", linear_gaussian(), COMPOSED),
     Member("LinearGaussian-inputs", linear_gaussian(biases=True, num_inputs=2), COMPOSED),
     Member("LinearGaussian-in-time", linear_gaussian(COVERED, biases=True, num_inputs=2), COMPOSED),
-    Member("LinearGaussian-singular", linear_gaussian(singular=True), COMPOSED, zeros=True),
+    Member("LinearGaussian-singular", linear_gaussian(singular=True), COMPOSED),
+    Member("RNN-categorical", categorical_rnn, SWEPT),
+    Member("RNN-inputs", driven_rnn, SWEPT),
+    Member("RNN-both-stacked", stacked_rnn, SWEPT),
+    Member("ParticleFilter", particle_filter, IN_ORDER),
+    Member("VRNN", variational_rnn, IN_ORDER, reversible=False, scores=False),
 ]
 
 
