@@ -42,6 +42,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
 
 
+def pytest_runtest_teardown() -> None:
+    """Forget compiled programs before the operating system's limit of 65530 memory maps a process is near.
+
+    Each program maps a few regions; beyond the limit the compiler crashes.
+    """
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Double precision for one test, or for a module: `pytestmark = pytest.mark.usefixtures("float64")`."""

@@ -199,7 +199,8 @@ def verbs(member: Member) -> dict[str, Callable]:
 @few
 def test_4_padding_changes_nothing(member: Member, verb: str, data: st.DataObject) -> None:
     case = draw_case(data, member, LONGEST, components=False)
-    size = data.draw(st.sampled_from([1, 4]), label="length")
+    # Every length of the unpadded run is a program of its own: single steps only where programs are small.
+    size = data.draw(st.sampled_from([4, 1] if verb in {"log_prob", "filter"} else [4]), label="length")
     answer = verbs(member)[verb]
     padded = answer(case, case.ys, case.us, size, {"mask": case.mask, "lengths": size})
     us = None if case.us is None else case.us[:size]
