@@ -5,9 +5,10 @@ then taken as they are.
 """
 
 from collections.abc import Sequence
-from numbers import Real
+from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,7 +18,7 @@ from ssm.shapes import Array
 SUM_TOLERANCE = 1e-3
 
 
-def is_concrete(array: object) -> bool:
+def is_concrete(array: Any) -> bool:
     """Whether values can be looked at now."""
     return not isinstance(array, jax.core.Tracer)
 
@@ -109,7 +110,7 @@ def positive_int(name: str, number: object) -> int:
 
 def non_negative(name: str, number: object) -> float:
     """A finite number of at least zero."""
-    if isinstance(number, bool) or not isinstance(number, Real):
+    if isinstance(number, bool) or not isinstance(number, int | float | np.floating | np.integer):
         raise TypeError(f"{name}: expected a number, got {number!r}")
     if not 0 <= number < np.inf:
         raise ValueError(f"{name}: expected a finite number of at least 0, got {number}")

@@ -43,7 +43,7 @@ def _decode(model, sequences, schedule):
 
     def one(steps: Step, key: None):
         saved = beliefs(viterbi, steps, schedule, None)
-        back = backward_steps(viterbi.prepare(steps), saved)
+        back = backward_steps(viterbi.prepare(steps), saved.predicted, saved.filtered)
         _, path = scan(PathSampler(viterbi), back, save=lambda saved: saved.filtered.state, backward=True)
         # Moves into unobserved steps are not among the increments but still in the scores where a sequence ends.
         ends = jnp.ones(1, bool) if steps.first is None else jnp.append(steps.first[1:], True)

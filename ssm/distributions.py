@@ -4,7 +4,7 @@ Make one where it is used, also inside `vmap`; never return one from a `scan` or
 """
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import distrax
 import equinox as eqx
@@ -73,7 +73,7 @@ class WeightedMixture(eqx.Module):
     Made of arrays: `given` makes the distribution of one point at the moment it is asked for.
     """
 
-    given: Callable[[PyTree], Distribution]
+    given: Callable[[PyTree], Any]
     points: PyTree
     log_weights: Float[Array, "P"]
 
@@ -114,11 +114,6 @@ class WeightedMixture(eqx.Module):
         return jnp.tensordot(jax.nn.softmax(self.log_weights), values, 1, precision="highest")
 
 
-def is_symbolic(distribution: Distribution) -> bool:
-    """Whether its events are categorical symbols, which have probabilities rather than a mean."""
-    return isinstance(distribution, distrax.Categorical)
-
-
 def num_symbols(distribution: Distribution) -> int | None:
     """C of a categorical distribution, None for others."""
     return distribution.num_categories if isinstance(distribution, distrax.Categorical) else None
@@ -136,11 +131,11 @@ def quantile(distribution: Distribution, q: float | Float[Array, ""]) -> Array:
         return _mixture_quantile(distribution, q)
     parts = _marginals(distribution)
     if isinstance(parts, distrax.Bernoulli):
-        return (1 - parts.probs < q).astype(parts.probs.dtype)
+        return jnp.asarray(1 - parts.probs < q, parts.probs.dtype)
     return parts.loc + parts.scale * jax.scipy.special.ndtri(q)
 
 
-def _mixture_quantile(mixture: distrax.MixtureSameFamily, q: float | Float[Array, ""]) -> Array:
+def _mixture_quantile(mixture: Any, q: float | Float[Array, ""]) -> Array:
     parts = _marginals(mixture.components_distribution)  # (K, *event)
     weights = mixture.mixture_distribution.probs
     weights = weights.reshape(weights.shape + (1,) * (parts.loc.ndim - 1))
@@ -160,7 +155,7 @@ def _mixture_quantile(mixture: distrax.MixtureSameFamily, q: float | Float[Array
     return (low + high) / 2
 
 
-def _marginals(distribution: Distribution) -> Distribution:
+def _marginals(distribution: Any) -> Any:
     """The univariate marginals of a distribution's components."""
     if isinstance(distribution, distrax.Independent):
         return _marginals(distribution.distribution)

@@ -147,7 +147,7 @@ def step(
     return _step(model, state, _one_step(model, y, u, state.t), key)
 
 
-def _one_step(model: AbstractRecursion, y: Array | None, u: PyTree, t: Array) -> Step:
+def _one_step(model: AbstractRecursion, y: Any, u: PyTree, t: Array) -> Step:
     """One observation as stacked steps with T = 1, always with flags, so that a stream has one trace."""
     missing = y is None
     y = np.zeros(model.event_shape, int if model.event_kind == "symbol" else float) if missing else y

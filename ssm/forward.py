@@ -54,7 +54,8 @@ def beliefs(
     Where predicting costs one matrix product for all times, it is left out of the loop and done after it.
     """
     if not model.predicts_at_once:
-        _, log_evidence, both = forward(model, steps, schedule, key, lambda s: (s.predicted, s.filtered), fast=fast)
-        return Saved(*both, log_evidence)
+        save = lambda s: (s.predicted, s.filtered)
+        _, log_evidence, (predicted, filtered) = forward(model, steps, schedule, key, save, fast=fast)
+        return Saved(predicted, filtered, log_evidence)
     _, log_evidence, filtered = forward(model, steps, schedule, key, lambda s: s.filtered, fast=fast)
     return Saved(predictions(model, model.prepare(steps), filtered), filtered, log_evidence)

@@ -26,12 +26,12 @@ class Step(eqx.Module):
     sequence, no padding.
     """
 
+    t: Count  # which instant
     u: PyTree = None  # known before y: covariates, time step, time-varying parameters
     y: PyTree = None  # the evidence, finite even where missing
     observed: Bool[Array, "*event"] | None = None  # False where missing; one flag, or one per component
     first: Bool[Array, ""] | None = None  # a new sequence starts here
     padding: Bool[Array, ""] | None = None  # not even time passes here
-    t: Count | None = None
 
 
 class AbstractModel(eqx.Module):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.maps.base import AbstractMap
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, Step
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, PyTree
@@ -99,6 +99,7 @@ class _Walk(eqx.Module):
 
     def lift(self, step: Step) -> AbstractMap:
         """One step as a map, for schedules that compose."""
+        assert isinstance(self.recursion, AbstractParallelRecursion)  # by what the schedule requires
         whole = self.recursion.lift(step.u, step.y)
         if step.observed is not None:
             whole = select(jnp.any(step.observed), whole, self.recursion.lift(step.u, None))
@@ -135,6 +136,6 @@ def _with_first(steps: Step, first: Array) -> Step:
     return eqx.tree_at(lambda s: s.first, steps, first, is_leaf=lambda leaf: leaf is None)
 
 
-def _fold(key: Key | None, t: Array | None, purpose: int) -> Key | None:
+def _fold(key: Key | None, t: Array, purpose: int) -> Key | None:
     """The key of one purpose (0 init, 1 predict, 2 update) at one time."""
     return None if key is None else jax.random.fold_in(jax.random.fold_in(key, t), purpose)

@@ -40,7 +40,7 @@ def draw_path(model: Any, belief: Any, steps: Step, key: Key) -> tuple[PyTree, A
     For a constrained model and prepared steps (T, ...) whose y is not read.
     """
     for_start, for_steps = jax.random.split(key)
-    draw = _draw_state if isinstance(model, AbstractStateSpace) else _draw_belief
+    draw: Any = _draw_state if isinstance(model, AbstractStateSpace) else _draw_belief
 
     def body(carry: tuple[Any, Array], step: Step) -> tuple[Any, tuple[PyTree, Array]]:
         state, started = carry

@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from ssm.data import check_key, needs_key, observe, over_sequences
 from ssm.forward import beliefs
@@ -85,7 +86,8 @@ def _smooth(model, sequences, schedule, key):
 
     def one(steps: Step, key: Key | None) -> Smoothed:
         saved = beliefs(model, steps, schedule, key, fast=not sequences.batched)
-        return Smoothed(smooth_backward(model, model.prepare(steps), saved, schedule), saved.log_evidence.sum())
+        smoothed = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
+        return Smoothed(smoothed, jnp.sum(saved.log_evidence))
 
     return over_sequences(one, sequences, key)
 
@@ -97,7 +99,7 @@ def _posterior_sample(model, sequences, schedule, key, num_samples):
     def one(steps: Step, key: Key) -> PyTree:
         for_filter, for_paths = jax.random.split(key)
         saved = beliefs(model, steps, schedule, for_filter, fast=not sequences.batched)
-        back = backward_steps(model.prepare(steps), saved)
+        back = backward_steps(model.prepare(steps), saved.predicted, saved.filtered)
 
         def path(key: Key) -> PyTree:
             save = lambda saved: saved.filtered.state

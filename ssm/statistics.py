@@ -18,7 +18,7 @@ from ssm.forward import beliefs, forward, nothing
 from ssm.parameters import constrain
 from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
 from ssm.recursions.backward import Smoother, backward_steps
-from ssm.scan import Saved, predictions, scan
+from ssm.scan import predictions, scan
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Key, PyTree, Scalar
 
@@ -82,13 +82,13 @@ def statistics_of(
 ) -> tuple[PyTree, Array]:
     """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and steps as observed."""
     saved = beliefs(model, steps, schedule, None, fast=fast)
-    smoothed = smooth_backward(model, model.prepare(steps), saved, schedule)
+    smoothed = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
     return model.statistics(steps, saved.predicted, saved.filtered, smoothed), saved.log_evidence
 
 
-def smooth_backward(model: Any, steps: Step, saved: Saved, schedule: AbstractSchedule) -> PyTree:
-    """Smoothed beliefs (T, ...) of prepared steps, from what the forward pass saved."""
-    back = backward_steps(steps, saved)
+def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
+    """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the forward pass."""
+    back = backward_steps(steps, predicted, filtered)
     _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)
     return model.settle(smoothed)
 
@@ -122,7 +122,7 @@ def _evidence_backward(filtered, cotangent, perturbed, model_and_steps, schedule
     model, steps = model_and_steps
     prepared = model.prepare(steps)
     predicted = predictions(model, prepared, filtered)
-    smoothed = smooth_backward(model, prepared, Saved(predicted, filtered, None), schedule)
+    smoothed = smooth_backward(model, prepared, predicted, filtered, schedule)
     statistics = model.statistics(steps, predicted, filtered, smoothed)
     expected = lambda both: both[0].expected_log_prob(both[0].prepare(both[1]), statistics)
     return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))

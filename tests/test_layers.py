@@ -20,7 +20,7 @@ LAYERS = [
     # 4  the members
     ["emissions", "cells", "heads", "recursions"],
     # 5  the verbs
-    ["data", "statistics", "filtering", "smoothing", "simulating", "forecasts", "forecasting", "decoding", "fitting", "comparing"],
+    ["arguments", "data", "statistics", "filtering", "smoothing", "simulating", "forecasts", "forecasting", "decoding", "fitting", "comparing"],
     # 6  what stands around them
     ["datasets", "plotting", "commands", "__main__", "__init__"],
 ]

@@ -1,6 +1,6 @@
 """Symbols: p(y = c | x = k) = probs[k, c]."""
 
-from typing import Self, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +86,7 @@ class Categorical(AbstractEmission):
         us: PyTree,
         observed: Bool[Array, "M"] | None,
         frozen: frozenset[str] = frozenset(),
-    ) -> Self:
+    ) -> "Categorical":
         """Expected symbol counts, normalised."""
         if "probs" in frozen:
             return self
@@ -97,7 +97,7 @@ class Categorical(AbstractEmission):
         probs = jnp.where(total > 0, ratio(counts, total), self.probs)
         return Categorical(probs)
 
-    def restart(self, key: Key, ys: Int[Array, "M"], observed: Bool[Array, "M"] | None) -> Self:
+    def restart(self, key: Key, ys: Int[Array, "M"], observed: Bool[Array, "M"] | None) -> "Categorical":
         """`from_data`, on the symbols that are possible in each state."""
         new = Categorical.from_data(key, self.num_states, ys, observed, self.num_classes).probs
         kept = jnp.where(self.probs > 0, new, 0)

@@ -1,6 +1,6 @@
 """Correlated normal components: p(y | x = k) = N(y; loc[k], covariance[k])."""
 
-from typing import Self, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -90,7 +90,7 @@ class MultivariateNormal(AbstractEmission):
         us: PyTree,
         observed: Bool[Array, "M *parts"] | None,
         frozen: frozenset[str] = frozenset(),
-    ) -> Self:
+    ) -> "MultivariateNormal":
         """Weighted means and covariances, state by state."""
         if observed is not None and observed.ndim == 1:
             weights, observed = jnp.where(observed[:, None], weights, 0), None
@@ -101,7 +101,7 @@ class MultivariateNormal(AbstractEmission):
         covariance = self.covariance if "covariance" in frozen else covariance
         return MultivariateNormal(loc, covariance, self.minimum_scale)
 
-    def restart(self, key: Key, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None) -> Self:
+    def restart(self, key: Key, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None) -> "MultivariateNormal":
         """`from_data`."""
         new = MultivariateNormal.from_data(key, self.num_states, ys, observed)
         return MultivariateNormal(new.loc, new.covariance, self.minimum_scale)

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from typing import Self, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -90,7 +90,7 @@ class Normal(AbstractEmission):
         us: PyTree,
         observed: Bool[Array, "M *parts"] | None,
         frozen: frozenset[str] = frozenset(),
-    ) -> Self:
+    ) -> "Normal":
         """Weighted means and standard deviations of what was observed."""
         seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
         columns = weights.T  # (K, M): long rows for the processor
@@ -100,7 +100,7 @@ class Normal(AbstractEmission):
         scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
-    def restart(self, key: Key, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None) -> Self:
+    def restart(self, key: Key, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None) -> "Normal":
         """`from_data`."""
         new = Normal.from_data(key, self.num_states, ys, observed)
         return Normal(new.loc, new.scale, self.minimum_scale)

@@ -1,6 +1,7 @@
 """Starting values taken from data."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from ssm import checks
 from ssm.shapes import Array, Bool, Float, Key
 
 
-def rows_of(ys: object, observed: object = None) -> tuple[Array, Bool[Array, "M"]]:
+def rows_of(ys: Any, observed: Any = None) -> tuple[Array, Bool[Array, "M"]]:
     """Data (M,) or (M, N) as finite floats, and which of the M rows are wholly there; NaN means missing."""
     ys = checks.real("ys", ys, ("M",) if np.ndim(ys) == 1 else ("M", "N"), missing=True)
     there = ~jnp.any(jnp.isnan(ys.reshape(ys.shape[0], -1)), axis=1)

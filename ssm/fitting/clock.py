@@ -31,9 +31,9 @@ class Clock:
     def __exit__(self, *error: object) -> None:
         jax.monitoring.unregister_event_duration_listener(self._hear)
 
-    def _hear(self, event: str, duration: float, **_: object) -> None:
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event in _EVENTS:
-            self._heard += duration
+            self._heard += duration_secs
 
     def call(self, function, *arguments):
         """function(*arguments), finished, with its compile time counted."""

@@ -95,7 +95,7 @@ def _one_epoch(
         free, memory = plan.optimiser.update(gradient, memory, free)
         return (free, memory), -loss * _count(these, weights)
 
-    if plan.batch_size is None:
+    if plan.batch_size is None or key is None:  # mini-batches have a key: `SGD.fit` asks for it
         carry, log_prob = step((state.free, state.optimiser), (sequences, None, key))
         return *carry, log_prob
     for_order, for_steps = jax.random.split(key)

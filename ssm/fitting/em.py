@@ -1,5 +1,7 @@
 """Expectation maximisation: the statistics of the evidence, and the parameters that fit them best."""
 
+from pathlib import Path
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +49,7 @@ class EM(eqx.Module):
         frozen: tuple[str, ...],
         key: Key | None,
         progress: bool,
-        checkpoint: str | None,
+        checkpoint: str | Path | None,
     ) -> Fit:
         """Run on checked sequences; called by `ssm.fit`."""
         if not isinstance(model, AbstractExpectation):

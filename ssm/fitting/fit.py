@@ -61,13 +61,13 @@ def fit(
     )
 
 
-def _names(frozen: object) -> tuple[str, ...]:
+def _names(frozen: Any) -> tuple[str, ...]:
     if isinstance(frozen, str) or not all(isinstance(name, str) for name in frozen):
         raise TypeError(f"frozen: expected a list of parameter names, got {frozen!r}")
     return tuple(frozen)
 
 
-def _held_out(model: AbstractRecursion, validation: object) -> Sequences | None:
+def _held_out(model: AbstractRecursion, validation: Any) -> Sequences | None:
     if validation is None:
         return None
     if isinstance(validation, Mapping):

@@ -1,5 +1,7 @@
 """Gradient descent on the negative log-evidence per observation, with any optax optimiser."""
 
+from pathlib import Path
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +64,7 @@ class SGD(eqx.Module):
         frozen: tuple[str, ...],
         key: Key | None,
         progress: bool,
-        checkpoint: str | None,
+        checkpoint: str | Path | None,
     ) -> Fit:
         """Run on checked sequences; called by `ssm.fit`."""
         self._check_data(model, sequences, key)

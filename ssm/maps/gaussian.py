@@ -1,6 +1,6 @@
 """Maps between Gaussian beliefs: the filtering and smoothing elements of parallel-in-time Kalman filters."""
 
-from typing import Self
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.shapes import Array, Float, Key
 
 
+@final
 class GaussianKernel(AbstractMap[Gaussian], AbstractKernel[Gaussian]):
     """x' | x ~ N(F x + b, L Lᵀ), with `noise` = L: a transition, or a reversed (RTS) one."""
 
@@ -27,21 +28,22 @@ class GaussianKernel(AbstractMap[Gaussian], AbstractKernel[Gaussian]):
         """One draw of x' given x."""
         return Gaussian(multiply(self.matrix, state) + self.offset, self.noise).sample(key)
 
-    def then(self, second: Self) -> Self:
+    def then(self, second: "GaussianKernel") -> "GaussianKernel":
         """N(F₂ F₁ x + F₂ b₁ + b₂, F₂ L₁ L₁ᵀ F₂ᵀ + L₂ L₂ᵀ)."""
         through = second.apply(Gaussian(self.offset, self.noise))
         return GaussianKernel(multiply(second.matrix, self.matrix), through.mean, through.root)
 
-    def identity(self) -> Self:
+    def identity(self) -> "GaussianKernel":
         """F = I without noise."""
         eye = jnp.eye(self.offset.shape[0], dtype=self.matrix.dtype)
         return GaussianKernel(eye, jnp.zeros_like(self.offset), jnp.zeros_like(self.noise))
 
-    def forget(self, belief: Gaussian) -> Self:
+    def forget(self, belief: Gaussian) -> "GaussianKernel":
         """F = 0: x' is distributed as the belief."""
         return GaussianKernel(jnp.zeros_like(self.matrix), belief.mean, belief.root)
 
 
+@final
 class GaussianMap(AbstractMap[Gaussian]):
     """One or more filter steps: p(x' | x, y) = N(F x + b, U Uᵀ) and p(y | x) ∝ N⁻¹(x; η, Z Zᵀ).
 
@@ -55,7 +57,7 @@ class GaussianMap(AbstractMap[Gaussian]):
     information: Float[Array, "D"]  # η
     precision: Float[Array, "D D"]  # Z
 
-    def then(self, second: Self) -> Self:
+    def then(self, second: "GaussianMap") -> "GaussianMap":
         """Condition the state between the two on what `second` saw, then move it on."""
         size = self.offset.shape[0]
         eye = jnp.eye(size, dtype=self.matrix.dtype)
@@ -85,7 +87,7 @@ class GaussianMap(AbstractMap[Gaussian]):
         after = self.forget(belief).then(self)
         return Gaussian(after.offset, after.noise)
 
-    def identity(self) -> Self:
+    def identity(self) -> "GaussianMap":
         """F = I, nothing added, nothing seen."""
         nothing = jax.tree.map(jnp.zeros_like, self)
         return GaussianMap(
@@ -96,7 +98,7 @@ class GaussianMap(AbstractMap[Gaussian]):
             nothing.precision,
         )
 
-    def forget(self, belief: Gaussian) -> Self:
+    def forget(self, belief: Gaussian) -> "GaussianMap":
         """F = 0: the state is distributed as the belief, whatever came before."""
         nothing = jax.tree.map(jnp.zeros_like, self)
         return GaussianMap(

@@ -1,6 +1,6 @@
 """Maps between distributions over K states: non-negative matrices, up to a factor per row."""
 
-from typing import Self
+from typing import final
 
 import jax.numpy as jnp
 
@@ -11,6 +11,7 @@ from ssm.maps.base import AbstractMap
 from ssm.shapes import Array, Float
 
 
+@final
 class MarkovMap(AbstractMap[Categorical]):
     """p ↦ p M / sum(p M) with M = diag(exp(log_scale)) rows.
 
@@ -32,7 +33,7 @@ class MarkovMap(AbstractMap[Categorical]):
         total = jnp.sum(matrix, axis=1)
         return cls(ratio(matrix, total[:, None]), jnp.where(total == 0, -jnp.inf, jnp.log(total) + log_scale))
 
-    def then(self, second: Self) -> Self:
+    def then(self, second: "MarkovMap") -> "MarkovMap":
         """M₁ M₂ = diag(s₁) P₁ diag(s₂) P₂, shifted row by row over the support of P₁."""
         # 1. row i of the product is s₁ᵢ Σ_j P₁ᵢⱼ s₂ⱼ P₂ⱼ;  2. with mᵢ = max of log s₂ⱼ over P₁ᵢⱼ > 0 the largest
         # factor exp(log s₂ⱼ - mᵢ) is one, so no row underflows as a whole.
@@ -48,10 +49,10 @@ class MarkovMap(AbstractMap[Categorical]):
         moved = row_times_matrix(weights, self.rows)
         return Categorical(ratio(moved, jnp.sum(moved)))
 
-    def identity(self) -> Self:
+    def identity(self) -> "MarkovMap":
         """The unit matrix."""
         return MarkovMap(jnp.eye(self.rows.shape[0], dtype=self.rows.dtype), jnp.zeros_like(self.log_scale))
 
-    def forget(self, belief: Categorical) -> Self:
+    def forget(self, belief: Categorical) -> "MarkovMap":
         """Every row is the belief."""
         return MarkovMap(jnp.broadcast_to(belief.probs, self.rows.shape), jnp.zeros_like(self.log_scale))

@@ -1,6 +1,6 @@
 """Maps between best-path scores: matrices over the (max, +) semiring."""
 
-from typing import Self
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,12 +19,13 @@ class Scores(eqx.Module):
         return jnp.argmax(self.values, axis=-1)
 
 
+@final
 class MaxPlusMap(AbstractMap[Scores]):
     """δ_j ↦ max_i (δ_i + M_ij), shifted so that the best score is 0."""
 
     matrix: Float[Array, "K K"]
 
-    def then(self, second: Self) -> Self:
+    def then(self, second: "MaxPlusMap") -> "MaxPlusMap":
         """max_k (M₁ᵢₖ + M₂ₖⱼ)."""
         return MaxPlusMap(jnp.max(self.matrix[:, :, None] + second.matrix[None], axis=1))
 
@@ -33,12 +34,12 @@ class MaxPlusMap(AbstractMap[Scores]):
         moved = jnp.max(belief.values[:, None] + self.matrix, axis=0)
         return Scores(moved - best_score(moved))
 
-    def identity(self) -> Self:
+    def identity(self) -> "MaxPlusMap":
         """0 on the diagonal, -inf elsewhere."""
         size = self.matrix.shape[0]
         return MaxPlusMap(jnp.where(jnp.eye(size, dtype=bool), 0, -jnp.inf).astype(self.matrix.dtype))
 
-    def forget(self, belief: Scores) -> Self:
+    def forget(self, belief: Scores) -> "MaxPlusMap":
         """The belief in every row."""
         return MaxPlusMap(jnp.broadcast_to(belief.values, self.matrix.shape))
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from ssm.beliefs import Point
 from ssm.maps.base import AbstractMap
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion, Step
-from ssm.scan import Saved
 from ssm.shapes import Key, PyTree, Scalar
 
 
@@ -65,15 +64,15 @@ class PathSampler(_Backward):
         return Point(self._kernel(u).sample(key, belief.state))
 
 
-def backward_steps(steps: Step, saved: Saved) -> Step:
-    """The steps of the way back, from those of the way there and what it saved.
+def backward_steps(steps: Step, predicted: Any, filtered: Any) -> Step:
+    """The steps of the way back, from those of the way there and its beliefs.
 
     Between t and t+1 the way back is an ordinary step; it starts afresh at t where a new sequence starts at
     t+1, and stands still where t+1 is padding.
     """
     first = None if steps.first is None else _following(steps.first).at[-1].set(True)
     padding = None if steps.padding is None else _following(steps.padding).at[-1].set(False)
-    u = Reversal(saved.filtered, _following(saved.predicted), _following(steps.u))
+    u = Reversal(filtered, _following(predicted), _following(steps.u))
     return Step(u=u, first=first, padding=padding, t=steps.t)
 
 

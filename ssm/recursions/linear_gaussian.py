@@ -26,9 +26,9 @@ from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 class Dynamics(NamedTuple):
     """x_t = matrix x_{t-1} + offset + root ε,  or  y_t = matrix x_t + offset + root ε,  with ε ~ N(0, I)."""
 
-    matrix: Float[Array, "N D"]
-    offset: Float[Array, "N"]
-    root: Float[Array, "N N"]
+    matrix: Any  # (N, D)
+    offset: Any  # (N,)
+    root: Any  # (N, N)
 
 
 class Known(NamedTuple):
@@ -314,7 +314,7 @@ def _offset(bias: Array | None, matrix: Array | None, t: Array, u: PyTree) -> Fl
     return effect if bias is None else effect + (bias if varying is None else varying)
 
 
-def _in_time(name: str, array: Any, axes: tuple) -> Array | None:
+def _in_time(name: str, array: Any, axes: tuple) -> Any:
     """A parameter with or without a leading axis T."""
     if array is None:
         return None

@@ -1,5 +1,6 @@
 """A scan over blocks of steps."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -60,9 +61,8 @@ def as_blocks(steps: Step, size: int) -> Step:
     extra = -total % size
     if extra:
         padding = jnp.zeros(total, bool) if steps.padding is None else steps.padding
-        steps = eqx.tree_at(lambda s: s.padding, steps, padding, is_leaf=lambda leaf: leaf is None)
         steps = jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[-1:], extra, 0)]), steps)
-        steps = eqx.tree_at(lambda s: s.padding, steps, steps.padding.at[total:].set(True))
+        steps = dataclasses.replace(steps, padding=jnp.concatenate([padding, jnp.ones(extra, bool)]))
     return jax.tree.map(lambda leaf: leaf.reshape((-1, size) + leaf.shape[1:]), steps)
 
 

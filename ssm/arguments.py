@@ -1,0 +1,177 @@
+"""One argument of a verb at a time: what came, what was expected, and the arrays that the library works on."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.checks import is_concrete
+from ssm.recursion import AbstractModel, AbstractRecursion
+from ssm.shapes import Array, PyTree
+from ssm.trees import float_dtype
+
+
+def as_array(name: str, values: Any) -> Any:
+    """Values as an array of numbers; ValueError for ragged lists, TypeError for what is no number."""
+    if isinstance(values, list | tuple) and len({np.shape(value) for value in values if eqx.is_array_like(value)}) > 1:
+        raise ValueError(
+            f"{name}: got {len(values)} sequences of different shapes; pad them first: ys, lengths = ssm.pad(sequences)"
+        )
+    try:
+        array: Any = values if eqx.is_array(values) else np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: got a {type(values).__name__} of sequences of different shapes; "
+            "pad them first: ys, lengths = ssm.pad(sequences)"
+        ) from error
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    return array
+
+
+def is_batched(model: AbstractRecursion, ys: Array) -> bool:
+    """Whether ys is (B, T, *event) rather than (T, *event); ValueError if it is neither."""
+    event = model.event_shape
+    name = type(model).__name__
+    expected = f"(T, {_tail(event)}) or (B, T, {_tail(event)})" if event else "(T,) or (B, T)"
+    extra = ys.ndim - len(event)
+    if extra not in (1, 2) or tuple(ys.shape[ys.ndim - len(event) :]) != tuple(event):
+        hint = ""
+        if event == (1,) and ys.ndim in (1, 2):
+            hint = "; for a single series add the axis: ys[..., None]"
+        raise ValueError(f"ys: {name} observes events of shape {event}, so expected {expected}, got {tuple(ys.shape)}{hint}")
+    if 0 in ys.shape[:extra]:
+        raise ValueError(f"ys: expected at least one time step, got shape {tuple(ys.shape)}")
+    return extra == 2
+
+
+def padding_flags(lengths: Any, lead: tuple[int, ...]) -> Array | None:
+    """Flags that are True from each sequence's length on; None if all are full."""
+    if lengths is None:
+        return None
+    lengths = as_array("lengths", lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
+    if lengths.shape != lead[:-1]:
+        raise ValueError(f"lengths: expected shape {lead[:-1]} for ys with leading axes {lead}, got {tuple(lengths.shape)}")
+    if is_concrete(lengths):
+        values = np.asarray(lengths)
+        if (values < 1).any() or (values > lead[-1]).any():
+            bad = values[(values < 1) | (values > lead[-1])].flat[0]
+            raise ValueError(f"lengths: each must lie in 1 .. {lead[-1]}, the length of the time axis, got {bad}")
+        if (values == lead[-1]).all():
+            return None
+    return jnp.arange(lead[-1]) >= jnp.asarray(lengths)[..., None]
+
+
+def times_of(lead: tuple[int, ...], padding: Array | None) -> Array:
+    """0, 1, ...; in padding time stands still, so that what is keyed or looked up by t does not see it."""
+    times = jnp.broadcast_to(jnp.arange(lead[-1]), lead)
+    if padding is None:
+        return times
+    return jnp.minimum(times, jnp.sum(~padding, axis=-1, keepdims=True, dtype=times.dtype) - 1)
+
+
+def start_flags(starts: Any, lead: tuple[int, ...]) -> Array | None:
+    """Flags that are True where a packed sequence begins; None for one sequence."""
+    if starts is None:
+        return None
+    starts = _flags("starts", starts, lead, lead)
+    return jnp.asarray(starts)
+
+
+def _flags(name: str, flags: Any, *shapes: tuple[int, ...]) -> Array:
+    flags = as_array(name, flags)
+    if flags.dtype != bool:
+        raise TypeError(f"{name}: expected booleans, got {flags.dtype}")
+    if tuple(flags.shape) not in shapes:
+        expected = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
+        raise ValueError(f"{name}: expected shape {expected}, got {tuple(flags.shape)}")
+    return flags
+
+
+def observations(
+    model: AbstractRecursion, ys: Array, mask: object, padding: Array | None, lead: tuple[int, ...]
+) -> tuple[Array, Array | None]:
+    """Finite observations in the model's dtype, and which of them (T,) or (T, *event) are there."""
+    observed = None if mask is None else _flags("mask", mask, lead, tuple(ys.shape))
+    if is_concrete(ys) and ys.dtype.kind == "f":
+        observed = _without_nan(np.asarray(ys), len(model.event_shape), observed, padding)
+    real = _both(_spread(observed, ys), None if padding is None else _spread(~padding, ys))
+    _check_values(model, ys, real)
+    dtype = jnp.zeros((), int).dtype if model.event_kind == "symbol" else float_dtype(model)
+    ys = jnp.asarray(ys)
+    if real is not None:
+        ys = jnp.where(real, ys, jnp.zeros((), ys.dtype))
+    return ys.astype(dtype), None if observed is None else jnp.asarray(observed)
+
+
+def _without_nan(ys: np.ndarray, event_rank: int, observed: Any, padding: Array | None) -> Any:
+    """Flags that are False where concrete ys are NaN; None if all is there."""
+    there = ~np.isnan(ys)
+    if padding is not None and is_concrete(padding):
+        there = there | np.asarray(_spread(padding, ys))
+    if there.all():
+        return observed
+    steps = ys.ndim - event_rank
+    whole = there.reshape(there.shape[:steps] + (-1,))
+    if (whole.all(-1) == whole.any(-1)).all() and (observed is None or observed.ndim == steps):
+        there = whole.any(-1)  # every step is seen or missing as a whole: one flag each
+    return there if observed is None else _both(_spread(observed, there), there)
+
+
+def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> None:
+    if model.event_kind == "symbol" and ys.dtype.kind not in "iu" and not (is_concrete(ys) and ys.dtype.kind == "f"):
+        raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {ys.dtype}")
+    if not is_concrete(ys) or (real is not None and not is_concrete(real)):
+        return
+    values = np.asarray(ys)
+    counted = values if real is None else values[np.broadcast_to(np.asarray(real), values.shape)]
+    if counted.dtype.kind == "f":
+        if not np.isfinite(counted).all():
+            raise ValueError(f"ys: expected finite numbers (NaN for missing), got {counted[~np.isfinite(counted)][0]}")
+        if model.event_kind == "symbol" and (counted != np.round(counted)).any():
+            raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {counted[counted != np.round(counted)][0]}")
+    if counted.size:
+        model.validate(counted)
+
+
+def inputs_of(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name: str = "inputs") -> PyTree:
+    """Inputs with leading axes `lead`, in the model's dtype; ValueError if it reads others, or none."""
+    expected = model.num_inputs
+    if inputs is None:
+        if expected:
+            raise ValueError(f"{name}: {type(model).__name__} reads {expected} inputs per step; pass an array {(*lead, expected)}")
+        return None
+    if expected == 0:
+        raise ValueError(f"{name}: this {type(model).__name__} reads no inputs, so they would be ignored")
+
+    def leaf(array: Any) -> Array:
+        array = as_array(name, array)
+        shape = tuple(array.shape)
+        if shape[: len(lead)] != lead or (expected is not None and shape[len(lead) :] != (expected,)):
+            tail = "..." if expected is None else str(expected)
+            raise ValueError(f"{name}: expected shape ({', '.join(map(str, lead))}, {tail}), got {shape}")
+        if is_concrete(array) and array.dtype.kind == "f" and not np.isfinite(np.asarray(array)).all():
+            raise ValueError(f"{name}: inputs must be known and finite at every step, got NaN or infinity")
+        real = expected is not None or jnp.issubdtype(array.dtype, jnp.floating)
+        return jnp.asarray(array).astype(float_dtype(model)) if real else jnp.asarray(array)
+
+    return jax.tree.map(leaf, inputs)
+
+
+def _spread(flags: Any, ys: Any) -> Any:
+    """Flags with trailing axes of size one, to broadcast against ys."""
+    return None if flags is None else flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim))
+
+
+def _both(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b
+
+
+def _tail(event: tuple[int, ...]) -> str:
+    return ", ".join(str(size) for size in event)
