@@ -94,9 +94,14 @@ def filtered(case: Case, **options: Any) -> Any:
 
 DRAWN = {"ParticleFilter", "VRNN"}  # their draws belong to a time in the record, packed or not
 
+# Past `prepare`, where emissions become a table, these are HMM-categorical again: no law of what comes after it
+# can tell them apart, and compiling is what these tests cost.
+ALIKE = {"HMM-normal-vector", "HMM-multivariate-normal"}
+
 SCHEDULED = [
     pytest.param(member, schedule, id=f"{member.name}-{schedule}".replace(" ", ""))
     for member in zoo.MEMBERS
+    if member.name not in ALIKE
     for schedule in member.schedules
 ]
 
@@ -105,8 +110,9 @@ SCHEDULED = [
 @given(data=whatever)
 @few
 def test_1_schedules_agree(member: Member, schedule: Any, data: st.DataObject) -> None:
-    case = draw_case(data, member, LONGEST, components=False)
-    starts = np.array(data.draw(st.lists(st.booleans(), min_size=LONGEST, max_size=LONGEST), label="starts"))
+    total = 4  # composed twice over; each level of composition is compiled on its own
+    case = draw_case(data, member, total, components=False)
+    starts = np.array(data.draw(st.lists(st.booleans(), min_size=total, max_size=total), label="starts"))
     options = {"mask": case.mask, "starts": starts, **case.drawing}
     verb = ssm.smooth if member.reversible else ssm.filter
     answers = []
@@ -187,6 +193,8 @@ def verbs(member: Member) -> dict[str, Callable]:
     known = {"log_prob": log_prob, "filter": filter, "forecast": forecast}
     if member.reversible:
         known |= {"smooth": smooth, "posterior_sample": posterior_sample}
+    if member.name in ALIKE:
+        return {"log_prob": log_prob, "filter": filter, "expected_statistics": expected_statistics}
     if member.is_markov:
         known |= {"expected_statistics": expected_statistics, "decode": decode}
     return known
@@ -198,9 +206,9 @@ def verbs(member: Member) -> dict[str, Callable]:
 @given(data=whatever)
 @few
 def test_4_padding_changes_nothing(member: Member, verb: str, data: st.DataObject) -> None:
-    case = draw_case(data, member, LONGEST, components=False)
-    # Every length of the unpadded run is a program of its own: single steps only where programs are small.
-    size = data.draw(st.sampled_from([4, 1] if verb in {"log_prob", "filter"} else [4]), label="length")
+    case = draw_case(data, member, LONGEST + 2, components=False)
+    # Every length of the unpadded run is a program of its own: the one that other laws use, and one for single steps.
+    size = data.draw(st.sampled_from([LONGEST, 1] if verb == "log_prob" else [LONGEST]), label="length")
     answer = verbs(member)[verb]
     padded = answer(case, case.ys, case.us, size, {"mask": case.mask, "lengths": size})
     us = None if case.us is None else case.us[:size]

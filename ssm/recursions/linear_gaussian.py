@@ -1,11 +1,10 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
 import dataclasses
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ssm import checks
 from ssm.beliefs import Gaussian
@@ -20,30 +19,19 @@ from ssm.recursion import (
     Step,
     partly_missing,
 )
-from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
-
-
-class Dynamics(NamedTuple):
-    """x_t = matrix x_{t-1} + offset + root ε,  or  y_t = matrix x_t + offset + root ε,  with ε ~ N(0, I)."""
-
-    matrix: Any  # (N, D)
-    offset: Any  # (N,)
-    root: Any  # (N, N)
-
-
-class Known(NamedTuple):
-    """What varies in time, in the place of u; None in a `Dynamics` where the model's constant holds."""
-
-    transition: Dynamics
-    emission: Dynamics
-
-
-class Measurement(NamedTuple):
-    """A partly missing observation: its own emission, in which a missing component is unit noise that reads zero."""
-
-    y: Float[Array, "N"]
-    emission: Dynamics
-    num_missing: Float[Array, ""]
+from ssm.recursions.gaussian_steps import (
+    Dynamics,
+    Known,
+    Measurement,
+    at_times,
+    condition,
+    covariance_of,
+    filled,
+    in_time,
+    measure,
+    offsets,
+)
+from ssm.shapes import Array, Float, Key, Scalar
 
 
 @final
@@ -97,17 +85,17 @@ class LinearGaussian(
             )
         self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
         state = self.initial_mean.shape[0]
-        self._initial_covariance = _covariance("initial_covariance", initial_covariance, (state, state))
-        self.transition_matrix = _in_time("transition_matrix", transition_matrix, (state, state))
-        self._transition_covariance = _covariance("transition_covariance", transition_covariance, (state, state))
-        self.emission_matrix = _in_time("emission_matrix", emission_matrix, ("N", state))
+        self._initial_covariance = covariance_of("initial_covariance", initial_covariance, (state, state))
+        self.transition_matrix = in_time("transition_matrix", transition_matrix, (state, state))
+        self._transition_covariance = covariance_of("transition_covariance", transition_covariance, (state, state))
+        self.emission_matrix = in_time("emission_matrix", emission_matrix, ("N", state))
         seen = self.emission_matrix.shape[-2]
-        self._emission_covariance = _covariance("emission_covariance", emission_covariance, (seen, seen))
-        self.transition_bias = _in_time("transition_bias", transition_bias, (state,))
-        self.emission_bias = _in_time("emission_bias", emission_bias, (seen,))
-        self.transition_input = _in_time("transition_input", transition_input, (state, "U"))
+        self._emission_covariance = covariance_of("emission_covariance", emission_covariance, (seen, seen))
+        self.transition_bias = in_time("transition_bias", transition_bias, (state,))
+        self.emission_bias = in_time("emission_bias", emission_bias, (seen,))
+        self.transition_input = in_time("transition_input", transition_input, (state, "U"))
         inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
-        self.emission_input = _in_time("emission_input", emission_input, (seen, inputs))
+        self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
         self._check_time_axes()
 
     # -- parameters -------------------------------------------------------------------------------------------
@@ -173,31 +161,31 @@ class LinearGaussian(
         """Parameters that vary in time, input effects, and partly missing vectors, for all times at once."""
         t, u = steps.t, steps.u
         transition = Dynamics(
-            _at(self.transition_matrix, t, 2),
-            _offset(self.transition_bias, self.transition_input, t, u),
-            _at(self._transition_covariance.lower, t, 2),
+            at_times(self.transition_matrix, t, 2),
+            offsets(self.transition_bias, self.transition_input, t, u),
+            at_times(self._transition_covariance.lower, t, 2),
         )
         emission = Dynamics(
-            _at(self.emission_matrix, t, 2),
-            _offset(self.emission_bias, self.emission_input, t, u),
-            _at(self._emission_covariance.lower, t, 2),
+            at_times(self.emission_matrix, t, 2),
+            offsets(self.emission_bias, self.emission_input, t, u),
+            at_times(self._emission_covariance.lower, t, 2),
         )
         known, y = Known(transition, emission), steps.y
         if partly_missing(steps):
-            y = jax.vmap(lambda y, u, seen: _measure(y, self._emission(u), seen))(y, known, steps.observed)
+            y = jax.vmap(lambda y, u, seen: measure(y, self._emission(u), seen))(y, known, steps.observed)
         return dataclasses.replace(steps, u=known, y=y)
 
     def _transition(self, u: Known) -> Dynamics:
         """F, b and Q½ at one time."""
         bias = jnp.zeros_like(self.initial_mean) if self.transition_bias is None else self.transition_bias
         constant = Dynamics(self.transition_matrix, bias, self._transition_covariance.lower)
-        return _filled(u.transition, constant)
+        return filled(u.transition, constant)
 
     def _emission(self, u: Known) -> Dynamics:
         """H, d and R½ at one time."""
         dtype = self.initial_mean.dtype
         bias = jnp.zeros(self.event_shape, dtype) if self.emission_bias is None else self.emission_bias
-        return _filled(u.emission, Dynamics(self.emission_matrix, bias, self._emission_covariance.lower))
+        return filled(u.emission, Dynamics(self.emission_matrix, bias, self._emission_covariance.lower))
 
     def init(self, u: Known, *, key: Key | None = None) -> Gaussian:
         """The initial distribution."""
@@ -214,7 +202,7 @@ class LinearGaussian(
         (matrix, offset, noise), value, missing = self._measured(u, y)
         # 1. [[H L, R½], [L, 0]] is a root of the joint covariance of (y, x); 2. made triangular,
         # [[S½, 0], [G, P½]], it shows the innovation covariance S, the gain G S^-½ and the posterior root.
-        innovation, gain, root = _condition(matrix, prior.root, noise)
+        innovation, gain, root = condition(matrix, prior.root, noise)
         residual = value - multiply(matrix, prior.mean) - offset
         mean = prior.mean + multiply(gain, solve_lower(innovation, residual))
         # A missing component reads zero with unit variance: take its -½ log 2π out again.
@@ -232,7 +220,7 @@ class LinearGaussian(
         if y is None:
             return GaussianMap(matrix, offset, noise, jnp.zeros_like(offset), jnp.zeros_like(matrix))
         (seeing, shift, blur), value, _ = self._measured(u, y)
-        innovation, gain, root = _condition(seeing, noise, blur)
+        innovation, gain, root = condition(seeing, noise, blur)
         # A noise-free view of a noise-free state fixes the past exactly, which this form cannot hold.
         innovation = jnp.where(jnp.any(empty_pivots(innovation)), jnp.nan, innovation)
         whitened = solve_lower(innovation, multiply(seeing, matrix))  # (N, D)
@@ -248,7 +236,7 @@ class LinearGaussian(
     def reverse(self, filtered: Gaussian, predicted: Gaussian, u: Known) -> GaussianKernel:
         """The Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), in square-root form."""
         matrix, _, noise = self._transition(u)
-        ahead, cross, root = _condition(matrix, filtered.root, noise)
+        ahead, cross, root = condition(matrix, filtered.root, noise)
         gain = solve_lower_transposed(ahead, cross.T).T
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
 
@@ -273,54 +261,3 @@ class LinearGaussian(
         """N(H x + d, R)."""
         matrix, offset, root = self._emission(u)
         return multivariate_normal(multiply(matrix, state) + offset, root)
-
-
-def _condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
-    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first)."""
-    seen, size = matrix.shape[0], root.shape[0]
-    joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
-    lower = triangular_root(joint)
-    return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
-
-
-def _measure(y: Float[Array, "N"], emission: Dynamics, observed: Bool[Array, "N"]) -> Measurement:
-    own = jnp.diag(jnp.where(observed, 0, 1).astype(y.dtype))
-    kept = jnp.where(observed[:, None], emission.root, 0)
-    root = triangular_root(jnp.concatenate([kept, own], axis=1))
-    matrix = jnp.where(observed[:, None], emission.matrix, 0)
-    offset = jnp.where(observed, emission.offset, 0)
-    return Measurement(jnp.where(observed, y, 0), Dynamics(matrix, offset, root), jnp.sum(own))
-
-
-def _filled(varying: Dynamics, constant: Dynamics) -> Dynamics:
-    """What varies in time where there is such, the constant elsewhere."""
-    return Dynamics(*(c if v is None else v for v, c in zip(varying, constant, strict=True)))
-
-
-def _at(parameter: Array, t: Array, rank: int) -> Array | None:
-    """A time-varying parameter at times t (T,), NaN beyond the last one it has; None for a constant one."""
-    if parameter.ndim == rank:
-        return None
-    return jnp.take(parameter, t, axis=0, mode="fill", fill_value=jnp.nan)
-
-
-def _offset(bias: Array | None, matrix: Array | None, t: Array, u: PyTree) -> Float[Array, "T D"] | None:
-    """bias_t + matrix_t u_t for all times; None for a constant bias without inputs."""
-    varying = None if bias is None else _at(bias, t, 1)
-    if matrix is None:
-        return varying
-    matrices = _at(matrix, t, 2)
-    effect = jnp.einsum("ij,tj->ti" if matrices is None else "tij,tj->ti", matrix if matrices is None else matrices, u, precision="highest")
-    return effect if bias is None else effect + (bias if varying is None else varying)
-
-
-def _in_time(name: str, array: Any, axes: tuple) -> Any:
-    """A parameter with or without a leading axis T."""
-    if array is None:
-        return None
-    return checks.real(name, array, axes if np.ndim(array) != len(axes) + 1 else ("T", *axes))
-
-
-def _covariance(name: str, array: Any, axes: tuple) -> Covariance:
-    timed = np.ndim(array) == 3 and name != "initial_covariance"
-    return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))

@@ -1,0 +1,90 @@
+"""What a linear-Gaussian model is told at one time, and what it does with square roots."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.linalg import multiply, triangular_root
+from ssm.parameters import Covariance
+from ssm.shapes import Array, Bool, Float, PyTree
+
+
+class Dynamics(NamedTuple):
+    """x_t = matrix x_{t-1} + offset + root ε,  or  y_t = matrix x_t + offset + root ε,  with ε ~ N(0, I)."""
+
+    matrix: Any  # (N, D)
+    offset: Any  # (N,)
+    root: Any  # (N, N)
+
+
+class Known(NamedTuple):
+    """What varies in time, in the place of u; None in a `Dynamics` where the model's constant holds."""
+
+    transition: Dynamics
+    emission: Dynamics
+
+
+class Measurement(NamedTuple):
+    """A partly missing observation: its own emission, in which a missing component is unit noise that reads zero."""
+
+    y: Float[Array, "N"]
+    emission: Dynamics
+    num_missing: Float[Array, ""]
+
+
+def condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first)."""
+    seen, size = matrix.shape[0], root.shape[0]
+    joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
+    lower = triangular_root(joint)
+    return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
+
+
+def measure(y: Float[Array, "N"], emission: Dynamics, observed: Bool[Array, "N"]) -> Measurement:
+    """A partly missing observation as a measurement of its own."""
+    own = jnp.diag(jnp.where(observed, 0, 1).astype(y.dtype))
+    kept = jnp.where(observed[:, None], emission.root, 0)
+    root = triangular_root(jnp.concatenate([kept, own], axis=1))
+    matrix = jnp.where(observed[:, None], emission.matrix, 0)
+    offset = jnp.where(observed, emission.offset, 0)
+    return Measurement(jnp.where(observed, y, 0), Dynamics(matrix, offset, root), jnp.sum(own))
+
+
+def filled(varying: Dynamics, constant: Dynamics) -> Dynamics:
+    """What varies in time where there is such, the constant elsewhere."""
+    return Dynamics(*(c if v is None else v for v, c in zip(varying, constant, strict=True)))
+
+
+def at_times(parameter: Array, t: Array, rank: int) -> Array | None:
+    """A time-varying parameter at times t (T,), NaN beyond the last one it has; None for a constant one."""
+    if parameter.ndim == rank:
+        return None
+    return jnp.take(parameter, t, axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def offsets(bias: Array | None, matrix: Array | None, t: Array, u: PyTree) -> Float[Array, "T D"] | None:
+    """bias_t + matrix_t u_t for all times; None for a constant bias without inputs."""
+    varying = None if bias is None else at_times(bias, t, 1)
+    if matrix is None:
+        return varying
+    matrices = at_times(matrix, t, 2)
+    if matrices is None:
+        effect = multiply(u, matrix.T)
+    else:
+        effect = jnp.einsum("tij,tj->ti", matrices, u, precision="highest")
+    return effect if bias is None else effect + (bias if varying is None else varying)
+
+
+def in_time(name: str, array: Any, axes: tuple) -> Any:
+    """A parameter with or without a leading axis T."""
+    if array is None:
+        return None
+    return checks.real(name, array, axes if np.ndim(array) != len(axes) + 1 else ("T", *axes))
+
+
+def covariance_of(name: str, array: Any, axes: tuple) -> Covariance:
+    """A covariance with or without a leading axis T; the initial one has none."""
+    timed = np.ndim(array) == 3 and name != "initial_covariance"
+    return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
