@@ -5,19 +5,33 @@ import importlib
 import pathlib
 import sys
 
+import jax
+
 from benchmarks.timing import machine
 
 HERE = pathlib.Path(__file__).parent
 # The questions whose tables stand in the README, in order.
-SHOWN = ("hmm_evidence_vs_peers", "hmm_gradient_vs_peers", "hmm_em_vs_peers", "kalman_evidence_vs_peers", "hmm_million_steps")
+SHOWN = (
+    "hmm_evidence_vs_peers",
+    "hmm_gradient_vs_peers",
+    "hmm_em_vs_peers",
+    "kalman_evidence_vs_peers",
+    "hmm_million_steps",
+)
 NO_QUESTIONS = {"__init__", "__main__", "timing"}
 
 
 def main() -> int:
     names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NO_QUESTIONS)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks, on whatever device JAX finds.")
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of: {', '.join(names)} (default: {', '.join(SHOWN)})")
-    parser.add_argument("--readme", action="store_true", help="write the tables between the benchmark markers of README.md")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Benchmarks, on whatever device JAX finds."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"one of: {', '.join(names)} (default: {', '.join(SHOWN)})"
+    )
+    parser.add_argument(
+        "--readme", action="store_true", help="write the tables between the benchmark markers of README.md"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(names)
     if unknown:
@@ -32,7 +46,9 @@ def main() -> int:
         print(tables[-1], flush=True)
     print(machine())
     if arguments.readme:
-        write_readme("\n".join([*tables, f"Measured on {machine()}. Ratios of medians, the two taken in turn; above 1× onescan is faster."]))
+        foot = f"Measured on {machine()}. Ratios of medians, the two taken in turn; above 1× onescan is faster."
+        others = "" if jax.default_backend() != "cpu" else " GPU and TPU: not measured."
+        write_readme("\n".join([*tables, foot + others]))
     return 0
 
 

@@ -16,7 +16,11 @@ def main() -> str:
     """Gaussian HMM with diagonal covariances, T = 10⁴, K = 5, N = 3, from the same starting point."""
     warnings.filterwarnings("ignore")
     model, ys = problem()
-    runs = {"onescan": lambda: _ours(model, ys), "hmmlearn": lambda: _hmmlearn(model, ys), "dynamax": lambda: _dynamax(model, ys)}
+    runs = {
+        "onescan": lambda: _ours(model, ys),
+        "hmmlearn": lambda: _hmmlearn(model, ys),
+        "dynamax": lambda: _dynamax(model, ys),
+    }
     evidence = {name: float(run()) for name, run in runs.items()}
     # hmmlearn and dynamax add a weak prior to the variances, so their optima differ in the fifth digit.
     for name, reached in evidence.items():
@@ -27,7 +31,12 @@ def main() -> str:
             times[name].append(seconds(run))
     medians = {name: float(np.median(each)) for name, each in times.items()}
     rows = [
-        [name, f"{1e3 * medians[name]:.3g} ms", "" if name == "onescan" else ratio(medians[name], medians["onescan"]), f"{evidence[name]:.1f}"]
+        [
+            name,
+            f"{1e3 * medians[name]:.3g} ms",
+            "" if name == "onescan" else ratio(medians[name], medians["onescan"]),
+            f"{evidence[name]:.1f}",
+        ]
         for name in runs
     ]
     title = f"{ITERATIONS} EM iterations, T = {LENGTH}, K = {SIZE}, N = {COMPONENTS}, a call after the first ({versions('hmmlearn', 'dynamax')})"
@@ -42,7 +51,9 @@ def problem() -> tuple[ssm.HMM, jax.Array]:
     uniform = jnp.full(SIZE, 1 / SIZE)
     truth = ssm.HMM(uniform, transition, ssm.emissions.Normal(loc, jnp.ones((SIZE, COMPONENTS))))
     _, ys = ssm.simulate(truth, key, LENGTH)
-    start = ssm.HMM(uniform, jnp.full((SIZE, SIZE), 1 / SIZE), ssm.emissions.Normal.from_data(jax.random.key(1), SIZE, ys))
+    start = ssm.HMM(
+        uniform, jnp.full((SIZE, SIZE), 1 / SIZE), ssm.emissions.Normal.from_data(jax.random.key(1), SIZE, ys)
+    )
     return start, finished(lambda: ys)
 
 
@@ -54,7 +65,9 @@ def _hmmlearn(model: ssm.HMM, ys: jax.Array) -> float:
     from hmmlearn.hmm import GaussianHMM
 
     # min_covar and the weights of the variance prior at zero: maximum likelihood, as in the other two.
-    peer = GaussianHMM(SIZE, "diag", n_iter=ITERATIONS, tol=-np.inf, init_params="", min_covar=0, covars_prior=0, covars_weight=0)
+    peer = GaussianHMM(
+        SIZE, "diag", n_iter=ITERATIONS, tol=-np.inf, init_params="", min_covar=0, covars_prior=0, covars_weight=0
+    )
     peer.startprob_, peer.transmat_ = np.asarray(model.initial, float), np.asarray(model.transition, float)
     peer.startprob_ /= peer.startprob_.sum()
     peer.transmat_ /= peer.transmat_.sum(axis=1, keepdims=True)
@@ -67,7 +80,13 @@ def _hmmlearn(model: ssm.HMM, ys: jax.Array) -> float:
 def _dynamax(model: ssm.HMM, ys: jax.Array) -> float:
     from dynamax.hidden_markov_model import DiagonalGaussianHMM
 
-    peer = DiagonalGaussianHMM(SIZE, COMPONENTS, emission_prior_mean_concentration=1e-6, emission_prior_concentration=1e-6, emission_prior_scale=1e-6)
+    peer = DiagonalGaussianHMM(
+        SIZE,
+        COMPONENTS,
+        emission_prior_mean_concentration=1e-6,
+        emission_prior_concentration=1e-6,
+        emission_prior_scale=1e-6,
+    )
     parameters, properties = peer.initialize(
         jax.random.key(0),
         initial_probs=model.initial,

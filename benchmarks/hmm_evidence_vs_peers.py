@@ -36,10 +36,18 @@ def main() -> str:
         first, first_peer = cold(run), cold(peer)
         warm, c_code = in_turn(run, hmmlearn)
         again, warm_peer = in_turn(run, peer)
-        rows.append([
-            str(size), microseconds(warm), microseconds(c_code), ratio(c_code, warm), microseconds(warm_peer),
-            ratio(warm_peer, again), f"{first:.2f} s", f"{first_peer:.2f} s",
-        ])
+        rows.append(
+            [
+                str(size),
+                microseconds(warm),
+                microseconds(c_code),
+                ratio(c_code, warm),
+                microseconds(warm_peer),
+                ratio(warm_peer, again),
+                f"{first:.2f} s",
+                f"{first_peer:.2f} s",
+            ]
+        )
     header = ["K", "onescan", "hmmlearn (C++)", "ratio", "dynamax", "ratio", "onescan, cold", "dynamax, cold"]
     return table(f"HMM evidence, T = {LENGTH}, one sequence ({versions('hmmlearn', 'dynamax')})", header, rows)
 

@@ -36,10 +36,18 @@ def main() -> str:
         first, first_peer = cold(run), cold(peer)
         warm, warm_peer = in_turn(run, peer, 15)
         memory, memory_peer = peak(ours, model, symbols), peak(theirs, logits, symbols)
-        rows.append([
-            str(size), microseconds(warm), microseconds(warm_peer), ratio(warm_peer, warm), f"{memory:.1f} MB",
-            f"{memory_peer:.1f} MB", f"{first:.2f} s", f"{first_peer:.2f} s",
-        ])
+        rows.append(
+            [
+                str(size),
+                microseconds(warm),
+                microseconds(warm_peer),
+                ratio(warm_peer, warm),
+                f"{memory:.1f} MB",
+                f"{memory_peer:.1f} MB",
+                f"{first:.2f} s",
+                f"{first_peer:.2f} s",
+            ]
+        )
     header = ["K", "onescan", "dynamax", "ratio", "memory", "dynamax, memory", "onescan, cold", "dynamax, cold"]
     return table(f"HMM value and gradient, T = {LENGTH} ({versions('dynamax')})", header, rows)
 

@@ -16,7 +16,10 @@ def main() -> str:
     """T = 10⁶, K = 32: a Gaussian and a categorical HMM, one sequence each; bar 1.5 GiB."""
     key = jax.random.key(0)
     rows = jax.random.dirichlet(key, jnp.ones(SIZE), (SIZE,))
-    emissions = {"Normal": ssm.emissions.Normal.random(key, SIZE), "Categorical": ssm.emissions.Categorical.random(key, SIZE, 27)}
+    emissions = {
+        "Normal": ssm.emissions.Normal.random(key, SIZE),
+        "Categorical": ssm.emissions.Categorical.random(key, SIZE, 27),
+    }
     results = []
     for name, emission in emissions.items():
         model = ssm.HMM(rows[0], rows, emission)
@@ -28,6 +31,8 @@ def main() -> str:
         value, _ = finished(lambda both=both, model=model, ys=ys: both(model, ys))
         elapsed = time.perf_counter() - began
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        results.append([name, f"{total / 2**30:.2f} GiB", f"{process:.2f} GiB", f"{elapsed:.2f} s", f"{float(value):.0f}"])
+        results.append(
+            [name, f"{total / 2**30:.2f} GiB", f"{process:.2f} GiB", f"{elapsed:.2f} s", f"{float(value):.0f}"]
+        )
     header = ["emission", "arguments, results and temporaries", "peak of the process", "time", "log-evidence"]
     return table(f"Value and gradient, T = {LENGTH}, K = {SIZE}, float32", header, results)

@@ -21,7 +21,11 @@ def main() -> str:
         model, observed = ssm.LinearGaussian(*arrays), jnp.asarray(ys, jnp.float32)
         ours = jax.jit(ssm.log_prob)
         run = lambda: ours(model, observed)
-        peers = {"statsmodels": _statsmodels(arrays, ys), "dynamax": _dynamax(arrays, observed), "cuthbert": _cuthbert(arrays, observed)}
+        peers = {
+            "statsmodels": _statsmodels(arrays, ys),
+            "dynamax": _dynamax(arrays, observed),
+            "cuthbert": _cuthbert(arrays, observed),
+        }
         exact = float(peers["statsmodels"]())
         row = [f"{state}, {seen}"]
         for name, peer in peers.items():
@@ -38,7 +42,14 @@ def problem(state: int, seen: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """A stable random model and a draw from it."""
     random = np.random.default_rng(state)
     turn = np.linalg.qr(random.normal(size=(state, state)))[0]
-    arrays = (np.zeros(state), np.eye(state), 0.95 * turn, 0.1 * np.eye(state), random.normal(size=(seen, state)), np.eye(seen))
+    arrays = (
+        np.zeros(state),
+        np.eye(state),
+        0.95 * turn,
+        0.1 * np.eye(state),
+        random.normal(size=(seen, state)),
+        np.eye(seen),
+    )
     ys = ssm.simulate(ssm.LinearGaussian(*arrays), jax.random.key(0), LENGTH)[1]
     return arrays, np.asarray(ys, float)
 
@@ -47,7 +58,9 @@ def _statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
     from statsmodels.tsa.statespace.kalman_filter import MEMORY_CONSERVE, KalmanFilter
 
     mean, covariance, transition, noise, emission, blur = arrays
-    peer = KalmanFilter(k_endog=len(emission), k_states=len(mean), transition=transition, state_cov=noise, design=emission, obs_cov=blur)
+    peer = KalmanFilter(
+        k_endog=len(emission), k_states=len(mean), transition=transition, state_cov=noise, design=emission, obs_cov=blur
+    )
     peer["selection"] = np.eye(len(mean))
     peer.bind(ys.copy())
     peer.initialize_known(mean, covariance)
@@ -61,8 +74,13 @@ def _dynamax(arrays: tuple[np.ndarray, ...], ys: jax.Array):
     mean, covariance, transition, noise, emission, blur = (jnp.asarray(array, jnp.float32) for array in arrays)
     peer = LinearGaussianSSM(len(mean), len(emission))
     parameters, _ = peer.initialize(
-        jax.random.key(0), initial_mean=mean, initial_covariance=covariance, dynamics_weights=transition,
-        dynamics_covariance=noise, emission_weights=emission, emission_covariance=blur,
+        jax.random.key(0),
+        initial_mean=mean,
+        initial_covariance=covariance,
+        dynamics_weights=transition,
+        dynamics_covariance=noise,
+        emission_weights=emission,
+        emission_covariance=blur,
     )
     filtered = jax.jit(lambda parameters, ys: lgssm_filter(parameters, ys).marginal_loglik)
     return lambda: filtered(parameters, ys)

@@ -16,8 +16,14 @@ def main() -> str:
         forms = [lambda p, a: jnp.sum(a.T * p, axis=1), lambda p, a: jnp.matmul(p, a, precision="highest")]
         programs = [jax.jit(lambda a, form=form: _walk(form, a)) for form in forms]
         summed, multiplied = in_turn(*(lambda f=f: f(matrix) for f in programs))
-        rows.append([str(size), f"{summed / LENGTH * 1e9:.0f}", f"{multiplied / LENGTH * 1e9:.0f}", ratio(multiplied, summed)])
-    return table("A row times a matrix inside a scan, nanoseconds a step", ["K", "sum(A.T * p, 1)", "p @ A", "product / sum"], rows)
+        rows.append(
+            [str(size), f"{summed / LENGTH * 1e9:.0f}", f"{multiplied / LENGTH * 1e9:.0f}", ratio(multiplied, summed)]
+        )
+    return table(
+        "A row times a matrix inside a scan, nanoseconds a step",
+        ["K", "sum(A.T * p, 1)", "p @ A", "product / sum"],
+        rows,
+    )
 
 
 def _walk(form, matrix):

@@ -33,7 +33,9 @@ def main() -> str:
 
 def members(key: jax.Array) -> dict[str, object]:
     """The models that are timed."""
-    kalman = ssm.LinearGaussian([0.0] * 4, jax.numpy.eye(4), 0.9 * jax.numpy.eye(4), jax.numpy.eye(4), jax.numpy.eye(4)[:2], jax.numpy.eye(2))
+    kalman = ssm.LinearGaussian(
+        [0.0] * 4, jax.numpy.eye(4), 0.9 * jax.numpy.eye(4), jax.numpy.eye(4), jax.numpy.eye(4)[:2], jax.numpy.eye(2)
+    )
     return {"HMM, K = 5": hmm(key, 5), "HMM, K = 32": hmm(key, 32), "LinearGaussian, D = 4": kalman}
 
 

@@ -45,7 +45,9 @@ def machine() -> str:
     """Where this runs, for the foot of a table."""
     device = jax.devices()[0]
     name = device.device_kind if device.platform != "cpu" else _processor()
-    return f"{device.platform}: {name}, {os.cpu_count()} cores; Python {platform.python_version()}, JAX {jax.__version__}"
+    return (
+        f"{device.platform}: {name}, {os.cpu_count()} cores; Python {platform.python_version()}, JAX {jax.__version__}"
+    )
 
 
 def _processor() -> str:

@@ -52,7 +52,9 @@ def measure(model, schedule, ys: np.ndarray, repeats: int = 20) -> tuple[float, 
     return ask(), min(timeit.repeat(ask, number=1, repeat=repeats))
 
 
-def main(out: str | Path = "figures", all_lengths: bool = False, lengths: tuple[int, ...] = LENGTHS) -> dict[str, float]:
+def main(
+    out: str | Path = "figures", all_lengths: bool = False, lengths: tuple[int, ...] = LENGTHS
+) -> dict[str, float]:
     """Print a table, draw the figure, return each schedule's largest relative difference."""
     ys = np.random.default_rng(0).normal(size=(max(lengths), 1)).astype(np.float32)
     differences, timings = {}, {}

@@ -36,7 +36,9 @@ def largest_difference(model: ssm.HMM, ys: jax.Array) -> float:
 def main(out: str | Path | None = "figures") -> dict[str, float]:
     """Check the identity, fit both ways from one start, draw the figure (none if `out` is None)."""
     ys = data(jax.random.key(0))
-    start = ssm.HMM(jnp.full(3, 1 / 3), jnp.full((3, 3), 1 / 3), ssm.emissions.Normal.from_data(jax.random.key(1), 3, ys))
+    start = ssm.HMM(
+        jnp.full(3, 1 / 3), jnp.full((3, 3), 1 / 3), ssm.emissions.Normal.from_data(jax.random.key(1), 3, ys)
+    )
     difference = largest_difference(start, ys)
     print(f"gradient of the evidence against gradient of Q: largest relative difference {difference:.1e}")
     methods = {
@@ -59,7 +61,9 @@ def draw(out: Path, curves: dict[str, np.ndarray]) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()
     best = max(curve.max() for curve in curves.values())
-    for (name, curve), colour, style in zip(curves.items(), ("#0072B2", "#D55E00", "#009E73"), ("-", "--", "-."), strict=True):
+    for (name, curve), colour, style in zip(
+        curves.items(), ("#0072B2", "#D55E00", "#009E73"), ("-", "--", "-."), strict=True
+    ):
         ax.semilogy(np.maximum(best - curve, 1e-7), style, color=colour, label=name)
     ax.set_xlabel("iteration (one forward and one backward pass each)")
     ax.set_ylabel("nats per observation below the best")

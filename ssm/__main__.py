@@ -36,9 +36,7 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def _add(
-    command: argparse.ArgumentParser, name: str, kind: Callable, default: object, unit: str, about: str
-) -> None:
+def _add(command: argparse.ArgumentParser, name: str, kind: Callable, default: object, unit: str, about: str) -> None:
     command.add_argument(name, type=kind, default=default, metavar=unit, help=about)
 
 

@@ -41,7 +41,9 @@ def is_batched(model: AbstractRecursion, ys: Array) -> bool:
         hint = ""
         if event == (1,) and ys.ndim in (1, 2):
             hint = "; for a single series add the axis: ys[..., None]"
-        raise ValueError(f"ys: {name} observes events of shape {event}, so expected {expected}, got {tuple(ys.shape)}{hint}")
+        raise ValueError(
+            f"ys: {name} observes events of shape {event}, so expected {expected}, got {tuple(ys.shape)}{hint}"
+        )
     if 0 in ys.shape[:extra]:
         raise ValueError(f"ys: expected at least one time step, got shape {tuple(ys.shape)}")
     return extra == 2
@@ -55,7 +57,9 @@ def padding_flags(lengths: Any, lead: tuple[int, ...]) -> Array | None:
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
     if lengths.shape != lead[:-1]:
-        raise ValueError(f"lengths: expected shape {lead[:-1]} for ys with leading axes {lead}, got {tuple(lengths.shape)}")
+        raise ValueError(
+            f"lengths: expected shape {lead[:-1]} for ys with leading axes {lead}, got {tuple(lengths.shape)}"
+        )
     if is_concrete(lengths):
         values = np.asarray(lengths)
         if (values < 1).any() or (values > lead[-1]).any():
@@ -133,7 +137,9 @@ def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> No
         if not np.isfinite(counted).all():
             raise ValueError(f"ys: expected finite numbers (NaN for missing), got {counted[~np.isfinite(counted)][0]}")
         if model.event_kind == "symbol" and (counted != np.round(counted)).any():
-            raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {counted[counted != np.round(counted)][0]}")
+            raise TypeError(
+                f"ys: {type(model).__name__} observes symbols, so expected integers, got {counted[counted != np.round(counted)][0]}"
+            )
     if counted.size:
         model.validate(counted)
 
@@ -143,7 +149,9 @@ def inputs_of(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name:
     expected = model.num_inputs
     if inputs is None:
         if expected:
-            raise ValueError(f"{name}: {type(model).__name__} reads {expected} inputs per step; pass an array {(*lead, expected)}")
+            raise ValueError(
+                f"{name}: {type(model).__name__} reads {expected} inputs per step; pass an array {(*lead, expected)}"
+            )
         return None
     if expected == 0:
         raise ValueError(f"{name}: this {type(model).__name__} reads no inputs, so they would be ignored")

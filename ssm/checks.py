@@ -92,7 +92,9 @@ def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:
         # Entries computed in float32 differ across the diagonal by a few of its epsilons.
         difference = np.abs(values - np.swapaxes(values, -1, -2)).max()
         if difference > 1e-5 * scale:
-            raise ValueError(f"{name}: expected a symmetric matrix, got one that differs from its transpose by {difference:.6g}")
+            raise ValueError(
+                f"{name}: expected a symmetric matrix, got one that differs from its transpose by {difference:.6g}"
+            )
         lowest = np.linalg.eigvalsh(values).min()
         if lowest < -1e-5 * scale:
             raise ValueError(f"{name}: expected a positive semi-definite matrix, got an eigenvalue of {lowest:.6g}")

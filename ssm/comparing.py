@@ -32,7 +32,9 @@ class Comparison(NamedTuple):
         width = max(len("model"), *(len(row.name) for row in self.rows))
         lines = [f"{'model':<{width}}  {'log-evidence':>14}  {'per observation':>15}  {'to the best':>11}"]
         for row in self.rows:
-            lines.append(f"{row.name:<{width}}  {row.log_prob:>14.3f}  {row.per_observation:>15.5f}  {row.difference:>11.5f}")
+            lines.append(
+                f"{row.name:<{width}}  {row.log_prob:>14.3f}  {row.per_observation:>15.5f}  {row.difference:>11.5f}"
+            )
         return "\n".join([*lines, f"evidence in nats, {self.observations} observed time steps"])
 
 

@@ -78,7 +78,9 @@ def future_steps(
     times = jnp.asarray(start)[..., None] + jnp.arange(lead[-1])
     covered = model.num_steps
     if covered is not None and is_concrete(times) and int(times.max()) >= covered:
-        raise ValueError(f"steps: time-varying parameters cover {covered} steps, but step {int(times.max()) + 1} was asked for")
+        raise ValueError(
+            f"steps: time-varying parameters cover {covered} steps, but step {int(times.max()) + 1} was asked for"
+        )
     kind = int if model.event_kind == "symbol" else float_dtype(model)
     return Step(
         u=inputs_of(model, inputs, lead, name),
@@ -108,7 +110,9 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:
         raise ValueError("sequences: expected at least one")
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1 or any(array.ndim == 0 for array in arrays):
-        raise ValueError(f"sequences: expected arrays that differ in length only, got shapes {[a.shape for a in arrays]}")
+        raise ValueError(
+            f"sequences: expected arrays that differ in length only, got shapes {[a.shape for a in arrays]}"
+        )
     lengths = np.array([len(array) for array in arrays])
     if (lengths == 0).any():
         raise ValueError(f"sequences: each needs at least one time step, but number {np.argmin(lengths)} is empty")
@@ -124,7 +128,9 @@ def over_sequences(function, sequences: Sequences, key: Array | None, *others: P
         return function(sequences.steps, key, *others)
     count = sequences.steps.t.shape[0]
     keys = None if key is None else jax.vmap(lambda b: jax.random.fold_in(key, b))(jnp.arange(count))
-    return jax.vmap(function, in_axes=(0, None if keys is None else 0, *[0 for _ in others]))(sequences.steps, keys, *others)
+    return jax.vmap(function, in_axes=(0, None if keys is None else 0, *[0 for _ in others]))(
+        sequences.steps, keys, *others
+    )
 
 
 def check_recursion(model: object) -> None:
@@ -153,6 +159,8 @@ def needs_key(model: AbstractRecursion, key: Array | None, verb: str) -> None:
 def check_key(key: Any) -> None:
     """Raise TypeError unless `key` is one typed JAX key."""
     if not (eqx.is_array(key) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError(f"key: expected a typed key, jax.random.key(seed), got {type(key).__name__} {getattr(key, 'dtype', '')}")
+        raise TypeError(
+            f"key: expected a typed key, jax.random.key(seed), got {type(key).__name__} {getattr(key, 'dtype', '')}"
+        )
     if key.shape != ():
         raise ValueError(f"key: expected one key, got an array of keys of shape {key.shape}")

@@ -55,9 +55,7 @@ def multivariate_normal_mixture(
     probs: Float[Array, "K"], loc: Float[Array, "K N"], root: Float[Array, "K N N"]
 ) -> Distribution:
     """Mixture of K multivariate normals."""
-    return distrax.MixtureSameFamily(
-        distrax.Categorical(probs=probs), distrax.MultivariateNormalTri(loc, root)
-    )
+    return distrax.MixtureSameFamily(distrax.Categorical(probs=probs), distrax.MultivariateNormalTri(loc, root))
 
 
 def one_event(distribution: Distribution) -> Distribution:

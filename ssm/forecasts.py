@@ -82,7 +82,9 @@ class _Forecast(AbstractForecast):
     def _symbolic(self, name: str) -> None:
         if (name == "probs") != (self.model.event_kind == "symbol"):
             other = "mean, stddev" if name == "probs" else "probs"
-            raise TypeError(f"{name}: the observations of this {type(self.model).__name__} have no {name}; use {other} or quantile")
+            raise TypeError(
+                f"{name}: the observations of this {type(self.model).__name__} have no {name}; use {other} or quantile"
+            )
 
 
 class ExactForecast(_Forecast):

@@ -114,7 +114,10 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
         if not any(_covers(name, path) for path in paths):
             known = sorted({".".join(path.split(".")[:2]) for path in paths})
             raise ValueError(f"frozen: the model has no parameter {name!r}; it has {', '.join(known)}")
-    free = [eqx.is_inexact_array(leaf) and not any(_covers(name, path) for name in frozen) for path, (_, leaf) in zip(paths, leaves, strict=True)]
+    free = [
+        eqx.is_inexact_array(leaf) and not any(_covers(name, path) for name in frozen)
+        for path, (_, leaf) in zip(paths, leaves, strict=True)
+    ]
     return jax.tree.unflatten(structure, free)
 
 

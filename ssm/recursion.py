@@ -96,9 +96,7 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """p(x_t | y_{<t}) from p(x_{t-1} | y_{<t})."""
         raise NotImplementedError
 
-    def update(
-        self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None
-    ) -> tuple[Belief, Scalar]:
+    def update(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> tuple[Belief, Scalar]:
         """p(x_t | y_{<=t}) and log p(y_t | y_{<t}), from p(x_t | y_{<t}) and the prepared y_t."""
         raise NotImplementedError
 
@@ -204,7 +202,6 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
     def restart(self, key: Key, steps: Step) -> Self:
         """A random model of the same structure, from the data, as a starting point for a fit."""
         raise NotImplementedError
-
 
 
 def partly_missing(steps: Step) -> bool:

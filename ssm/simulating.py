@@ -14,7 +14,9 @@ from ssm.shapes import Array, Key, PyTree
 from ssm.trees import index, select
 
 
-def simulate(model: AbstractRecursion | AbstractStateSpace, key: Key, steps: int, inputs: PyTree = None) -> tuple[PyTree, Array]:
+def simulate(
+    model: AbstractRecursion | AbstractStateSpace, key: Key, steps: int, inputs: PyTree = None
+) -> tuple[PyTree, Array]:
     """Draw one sequence: its states (steps, ...) and observations (steps, *event).
 
     Shapes: `inputs` (steps, U). The states are discrete (steps,) for an HMM, vectors (steps, D) for a

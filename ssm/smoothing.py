@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.checks import positive_int
 from ssm.data import check_key, needs_key, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
 from ssm.recursions.backward import PathSampler, backward_steps
-from ssm.checks import positive_int
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Float, Key, PyTree

@@ -54,7 +54,9 @@ def table_hmm(initial, transition, log_likelihoods) -> tuple[ssm.HMM, np.ndarray
 
 
 def umbrellas() -> tuple[ssm.HMM, np.ndarray]:
-    return ssm.HMM([0.5, 0.5], [[0.7, 0.3], [0.3, 0.7]], Categorical([[0.9, 0.1], [0.2, 0.8]])), np.array([0, 0, 1, 0, 0])
+    return ssm.HMM([0.5, 0.5], [[0.7, 0.3], [0.3, 0.7]], Categorical([[0.9, 0.1], [0.2, 0.8]])), np.array(
+        [0, 0, 1, 0, 0]
+    )
 
 
 def test_umbrellas(float64: None) -> None:
@@ -136,7 +138,9 @@ def test_nile_after_its_first_year(nile: np.ndarray, anchors: dict, float64: Non
     np.testing.assert_allclose(answer.log_prob, anchors["loglik_without_that_constant"], atol=5e-5)
     picked = np.array([0, 98])
     np.testing.assert_allclose(answer.filtered.mean[picked, 0], anchors["filtered_mean_t1_t2_t100"][1:], **DOUBLE)
-    np.testing.assert_allclose(answer.filtered.covariance[picked, 0, 0], anchors["filtered_var_t1_t2_t100"][1:], **DOUBLE)
+    np.testing.assert_allclose(
+        answer.filtered.covariance[picked, 0, 0], anchors["filtered_var_t1_t2_t100"][1:], **DOUBLE
+    )
     picked = np.array([48, 98])
     np.testing.assert_allclose(smoothed.mean[picked, 0], anchors["smoothed_mean_t1_t50_t100"][1:], **DOUBLE)
     np.testing.assert_allclose(smoothed.covariance[picked, 0, 0], anchors["smoothed_var_t1_t50_t100"][1:], **DOUBLE)
@@ -240,7 +244,15 @@ def test_a_forecast_reads_its_inputs(float64: None) -> None:
     matrix, bias, drive, feed = (rng.normal(size=shape) for shape in ((2, 2), (2,), (2, 3), (1, 3)))
     seeing = rng.normal(size=(1, 2))
     model = ssm.LinearGaussian(
-        np.zeros(2), np.eye(2), matrix, np.eye(2), seeing, np.eye(1), transition_bias=bias, transition_input=drive, emission_input=feed
+        np.zeros(2),
+        np.eye(2),
+        matrix,
+        np.eye(2),
+        seeing,
+        np.eye(1),
+        transition_bias=bias,
+        transition_input=drive,
+        emission_input=feed,
     )
     ys, us, ahead = rng.normal(size=(5, 1)), rng.normal(size=(5, 3)), rng.normal(size=(1, 3))
     last = ssm.filter(model, ys, us).filtered.mean[-1]
@@ -271,7 +283,9 @@ def test_static_states_are_least_squares(float64: None) -> None:
     rng = np.random.default_rng(0)
     design, noise, vague = rng.normal(size=(40, 1, 3)), 0.5, 1e8
     ys = design[:, 0] @ np.array([[1.0], [-2.0], [0.5]]) + noise * rng.normal(size=(40, 1))
-    model = ssm.LinearGaussian(np.zeros(3), vague * np.eye(3), np.eye(3), np.zeros((3, 3)), design, noise**2 * np.eye(1))
+    model = ssm.LinearGaussian(
+        np.zeros(3), vague * np.eye(3), np.eye(3), np.zeros((3, 3)), design, noise**2 * np.eye(1)
+    )
     last = ssm.filter(model, ys).filtered
     precision = design[:, 0].T @ design[:, 0] / noise**2
     # The prior adds 1e-8 to precisions of about 100.
@@ -281,7 +295,9 @@ def test_static_states_are_least_squares(float64: None) -> None:
 
 def test_correlated_normals_that_are_nearly_flat() -> None:
     flat = np.array([[1.0, 1.0 - 1e-6], [1.0 - 1e-6, 1.0]], np.float32)
-    model = ssm.HMM([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], MultivariateNormal(np.zeros((2, 2)), np.stack([flat, np.eye(2)])))
+    model = ssm.HMM(
+        [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], MultivariateNormal(np.zeros((2, 2)), np.stack([flat, np.eye(2)]))
+    )
     _, ys = ssm.simulate(model, jax.random.key(0), 50)
     value, gradient = eqx.filter_value_and_grad(lambda m: ssm.log_prob(m, ys))(model)
     assert np.isfinite(value) and np.isfinite(ravel_pytree(gradient)[0]).all()

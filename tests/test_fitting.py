@@ -118,7 +118,9 @@ def test_hard_zeros_stay_exactly_zero():
 
 def test_a_state_on_a_single_point_keeps_its_minimum_scale():
     ys = np.append(series(), np.float32(50.0))
-    start = ssm.HMM([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], ssm.emissions.Normal([0.0, 50.0], [1.0, 1.0], minimum_scale=0.01))
+    start = ssm.HMM(
+        [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], ssm.emissions.Normal([0.0, 50.0], [1.0, 1.0], minimum_scale=0.01)
+    )
     fit = ssm.fit(start, ys, ssm.EM(max_iters=20))
     np.testing.assert_allclose(fit.model.emission.scale[1], 0.01, rtol=1e-5)
     assert np.isfinite(fit.log_probs).all()

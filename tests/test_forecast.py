@@ -27,7 +27,10 @@ def test_a_normal_mixture_has_the_quantiles_of_its_distribution_function():
     for q in (0.05, 0.5, 0.9):
         points = np.asarray(ahead.quantile(q))
         weights = np.asarray(ahead.predicted.probs)
-        cdf = sum(weights[:, k] * jax.scipy.stats.norm.cdf((points - loc) / s) for k, (loc, s) in enumerate([(-2, 0.5), (1, 1.5)]))
+        cdf = sum(
+            weights[:, k] * jax.scipy.stats.norm.cdf((points - loc) / s)
+            for k, (loc, s) in enumerate([(-2, 0.5), (1, 1.5)])
+        )
         np.testing.assert_allclose(cdf, q, atol=2e-6)  # bisection to the last float32 digit
     low, high = ahead.interval(0.9)
     np.testing.assert_array_equal(low, ahead.quantile(0.05))
@@ -45,7 +48,10 @@ def test_moments_and_quantiles_agree_with_draws(family):
         model, ys = markov(ssm.emissions.Normal([-2.0, 1.0], [0.5, 1.5])), rng.normal(size=6)
     else:
         covariance = np.array([[[1.0, 0.6], [0.6, 1.0]], [[0.5, -0.2], [-0.2, 2.0]]])
-        model, ys = markov(ssm.emissions.MultivariateNormal([[0.0, 1.0], [3.0, -1.0]], covariance)), rng.normal(size=(6, 2))
+        model, ys = (
+            markov(ssm.emissions.MultivariateNormal([[0.0, 1.0], [3.0, -1.0]], covariance)),
+            rng.normal(size=(6, 2)),
+        )
     ahead = ssm.forecast(model, ys, 3, inputs, future)
     draws = np.asarray(ahead.sample(KEY, 20_000))
     assert draws.shape == (20_000, 3, *model.event_shape)

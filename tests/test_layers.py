@@ -20,7 +20,19 @@ LAYERS = [
     # 4  the members
     ["emissions", "cells", "heads", "recursions"],
     # 5  the verbs
-    ["arguments", "data", "statistics", "filtering", "smoothing", "simulating", "forecasts", "forecasting", "decoding", "fitting", "comparing"],
+    [
+        "arguments",
+        "data",
+        "statistics",
+        "filtering",
+        "smoothing",
+        "simulating",
+        "forecasts",
+        "forecasting",
+        "decoding",
+        "fitting",
+        "comparing",
+    ],
     # 6  what stands around them
     ["datasets", "plotting", "commands", "__main__", "__init__"],
 ]
@@ -28,7 +40,11 @@ DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
 
 # Inside a layer, what may not import what: the members do not know each other's families.
-APART = {"emissions": {"recursions", "cells", "heads"}, "cells": {"recursions", "emissions"}, "heads": {"recursions", "emissions"}}
+APART = {
+    "emissions": {"recursions", "cells", "heads"},
+    "cells": {"recursions", "emissions"},
+    "heads": {"recursions", "emissions"},
+}
 
 
 def unit(module: str) -> str:

@@ -33,13 +33,24 @@ def markov(rng: np.random.Generator) -> MarkovMap:
 
 def gaussian(rng: np.random.Generator) -> GaussianMap:
     """A filter step: any five arrays of these shapes are one."""
-    return GaussianMap(*map(jnp.asarray, (
-        rng.normal(size=(SIZE, SIZE)), rng.normal(size=SIZE), triangular(rng), rng.normal(size=SIZE), triangular(rng)
-    )))
+    return GaussianMap(
+        *map(
+            jnp.asarray,
+            (
+                rng.normal(size=(SIZE, SIZE)),
+                rng.normal(size=SIZE),
+                triangular(rng),
+                rng.normal(size=SIZE),
+                triangular(rng),
+            ),
+        )
+    )
 
 
 def kernel(rng: np.random.Generator) -> GaussianKernel:
-    return GaussianKernel(jnp.asarray(rng.normal(size=(SIZE, SIZE))), jnp.asarray(rng.normal(size=SIZE)), jnp.asarray(triangular(rng)))
+    return GaussianKernel(
+        jnp.asarray(rng.normal(size=(SIZE, SIZE))), jnp.asarray(rng.normal(size=SIZE)), jnp.asarray(triangular(rng))
+    )
 
 
 def max_plus(rng: np.random.Generator) -> MaxPlusMap:
@@ -118,7 +129,11 @@ def comparable(belief: Any) -> Any:
 
 def test_a_markov_map_is_its_matrix() -> None:
     rng = np.random.default_rng(0)
-    matrix, log_likelihood, probs = rng.dirichlet(np.ones(SIZE), SIZE), rng.normal(size=SIZE), rng.dirichlet(np.ones(SIZE))
+    matrix, log_likelihood, probs = (
+        rng.dirichlet(np.ones(SIZE), SIZE),
+        rng.normal(size=SIZE),
+        rng.dirichlet(np.ones(SIZE)),
+    )
     moved = probs @ matrix * np.exp(log_likelihood)
     step = MarkovMap.of(jnp.asarray(matrix), jnp.asarray(log_likelihood))
     np.testing.assert_allclose(step.apply(Categorical(jnp.asarray(probs))).probs, moved / moved.sum(), **CLOSE)

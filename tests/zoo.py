@@ -42,6 +42,11 @@ class Member:
         return self.name.startswith("HMM")
 
     @property
+    def is_symbolic(self) -> bool:
+        """Its observations are symbols."""
+        return self.name.endswith("categorical")
+
+    @property
     def is_gaussian(self) -> bool:
         """Belongs to the linear-Gaussian family."""
         return self.name.startswith("LinearGaussian")
@@ -182,6 +187,27 @@ MEMBERS = [
 ]
 
 
+# One member of each family: what compiles for long is asked of these in every run, of the others with --slow.
+CORE = {
+    "HMM-categorical",
+    "HMM-multivariate-normal",
+    "LinearGaussian-inputs",
+    "RNN-categorical",
+    "ParticleFilter",
+    "VRNN",
+}
+
+
 def members(keep: Callable[[Member], bool] = lambda member: True) -> list[Any]:
     """The members that a law applies to, as pytest parameters."""
     return [pytest.param(member, id=member.name) for member in MEMBERS if keep(member)]
+
+
+def dear(keep: Callable[[Member], bool] = lambda member: True) -> list[Any]:
+    """As `members`, for a law that compiles for long."""
+    return [pytest.param(member, id=member.name, marks=marks(member)) for member in MEMBERS if keep(member)]
+
+
+def marks(member: Member) -> list[pytest.MarkDecorator]:
+    """Slow unless it stands for its family."""
+    return [] if member.name in CORE else [pytest.mark.slow]

@@ -25,7 +25,7 @@ class AbstractEmission(eqx.Module):
 
     @property
     def event_kind(self) -> str:
-        """"real" or "symbol"."""
+        """ "real" or "symbol"."""
         return "real"
 
     @property

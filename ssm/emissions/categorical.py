@@ -51,7 +51,7 @@ class Categorical(AbstractEmission):
 
     @property
     def event_kind(self) -> str:
-        """"symbol"."""
+        """ "symbol"."""
         return "symbol"
 
     def log_likelihoods(
@@ -134,14 +134,15 @@ class Categorical(AbstractEmission):
         checks.positive_int("num_states", num_states)
         ys = jnp.asarray(ys)
         if ys.ndim != 1 or not jnp.issubdtype(ys.dtype, jnp.integer):
-            raise TypeError(f"ys: expected symbols, integers (M,), got {ys.dtype} {tuple(ys.shape)}; flatten a batch first")
+            raise TypeError(
+                f"ys: expected symbols, integers (M,), got {ys.dtype} {tuple(ys.shape)}; flatten a batch first"
+            )
         num_classes = num_classes or int(jnp.max(ys)) + 1
         seen = jnp.ones(ys.shape) if observed is None else jnp.asarray(observed).astype(jnp.zeros(()).dtype)
         frequency = jax.ops.segment_sum(seen, ys, num_classes) + 1  # add-one: no state starts with a hard zero
         tilt = jax.random.dirichlet(key, jnp.ones(num_classes), (num_states,))
         probs = frequency * (tilt + 1 / num_classes)
         return cls(probs / jnp.sum(probs, axis=1, keepdims=True))
-
 
 
 class Tabulated(AbstractEmission):

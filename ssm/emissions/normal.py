@@ -18,7 +18,6 @@ from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
-
 # Up to this many components are summed one by one in one loop: 3 against 80 ns a step (K = 5, N = 3, CPU).
 UNROLLED = 8
 
@@ -141,7 +140,10 @@ def _sums(
 
 
 def _squares(
-    columns: Float[Array, "K M"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"] | None, loc: Float[Array, "K *event"]
+    columns: Float[Array, "K M"],
+    ys: Float[Array, "M *event"],
+    seen: Float[Array, "M *event"] | None,
+    loc: Float[Array, "K *event"],
 ) -> Float[Array, "K *event"]:
     """Σ_m weights (y - loc)² over what was seen.
 

@@ -44,8 +44,6 @@ def spread_out(
     return ys[jnp.append(first, others)]
 
 
-def standard_deviation(
-    ys: Float[Array, "M *event"], observed: Bool[Array, "M"]
-) -> Float[Array, "*event"]:
+def standard_deviation(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:
     """Per component, over the observed rows."""
     return jnp.std(ys, axis=0, where=observed.reshape((-1,) + (1,) * (ys.ndim - 1)))

@@ -44,4 +44,3 @@ def first_impossible(model: AbstractRecursion, sequences: Sequences) -> tuple[in
     times = np.atleast_1d(np.asarray(filter_sequences(model, sequences, Sequential(), None).first_impossible))
     sequence = int(np.argmax(times >= 0))
     return sequence, int(times[sequence])
-

@@ -118,20 +118,31 @@ def shuffled_batches(key: Key, count: int, size: int) -> tuple[Int[Array, "M siz
     return order, weights
 
 
-def _loss(free: PyTree, fixed: PyTree, sequences: Sequences, weights: Array | None, schedule: AbstractSchedule, key: Key | None) -> Array:
+def _loss(
+    free: PyTree,
+    fixed: PyTree,
+    sequences: Sequences,
+    weights: Array | None,
+    schedule: AbstractSchedule,
+    key: Key | None,
+) -> Array:
     """Negative log-evidence per observation."""
     log_probs = _evidence_each(free, fixed, sequences, schedule, key)
     total = jnp.sum(log_probs if weights is None else jnp.where(weights, log_probs, 0))
     return -total / _count(sequences, weights)
 
 
-def _evidence_each(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Float[Array, "*B"]:
+def _evidence_each(
+    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None
+) -> Float[Array, "*B"]:
     model = constrain(eqx.combine(free, fixed))
     fast = not sequences.batched
     return over_sequences(lambda s, k: evidence(model, s, schedule, k, fast=fast), sequences, key)
 
 
-def total_evidence(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:
+def total_evidence(
+    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None
+) -> Array:
     """Log-evidence of all sequences."""
     return jnp.sum(_evidence_each(free, fixed, sequences, schedule, key))
 

@@ -53,7 +53,9 @@ class EM(eqx.Module):
     ) -> Fit:
         """Run on checked sequences; called by `ssm.fit`."""
         if not isinstance(model, AbstractExpectation):
-            raise TypeError(f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD")
+            raise TypeError(
+                f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD"
+            )
         trainable(model, frozen)  # raises here, before anything runs, for names that the model does not have
         state = start(model, sequences, self.restarts, key)
         tolerance = jnp.asarray(self.tol * observations, float_dtype(model))
@@ -75,7 +77,11 @@ class EM(eqx.Module):
                 if checkpoint is not None:
                     checkpoints.save(checkpoint, state, history)
             final = [np.asarray(clock.call(total_evidence, state.models, sequences))]
-            final.append(np.full_like(final[0], np.nan) if validation is None else np.asarray(total_evidence(state.models, validation)))
+            final.append(
+                np.full_like(final[0], np.nan)
+                if validation is None
+                else np.asarray(total_evidence(state.models, validation))
+            )
         return _result(state, history, np.stack(final), times, clock, validation is not None)
 
 
@@ -90,7 +96,9 @@ def _check_monotone(history: np.ndarray, epsilon: float) -> None:
         )
 
 
-def _result(state: State, history: np.ndarray, final: np.ndarray, times: list[float], clock: Clock, validated: bool) -> Fit:
+def _result(
+    state: State, history: np.ndarray, final: np.ndarray, times: list[float], clock: Clock, validated: bool
+) -> Fit:
     after = np.concatenate([history[..., 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
     for row, entered in zip(after[0], history[0], strict=True):
         count = (~np.isnan(entered)).sum()  # iterations that this start took; after them its evidence stays

@@ -54,7 +54,9 @@ def _promoting(function: Callable) -> Callable:
     return promoted
 
 
-def transformation(optimiser: optax.GradientTransformation | None, max_grad_norm: float | None) -> optax.GradientTransformation:
+def transformation(
+    optimiser: optax.GradientTransformation | None, max_grad_norm: float | None
+) -> optax.GradientTransformation:
     """The user's optimiser (Adam at 1e-2 by default) behind the bound on the gradient's norm."""
     optimiser = optax.adam(1e-2) if optimiser is None else optimiser
     return optimiser if max_grad_norm is None else optax.chain(optax.clip_by_global_norm(max_grad_norm), optimiser)

@@ -22,6 +22,7 @@ from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key
 from ssm.trees import float_dtype
 
+
 class SGD(eqx.Module):
     """Fit by (stochastic) gradient ascent on the evidence.
 
@@ -83,7 +84,9 @@ class SGD(eqx.Module):
             while history.shape[1] < self.num_epochs and not bool(state.finished):
                 limit, began = jnp.asarray(min(CHUNK, self.num_epochs - history.shape[1])), clock.running
                 before = state.free
-                state, scores, done = clock.call(run_epochs, state, fixed, sequences, validation, plan, limit, tolerance, key)
+                state, scores, done = clock.call(
+                    run_epochs, state, fixed, sequences, validation, plan, limit, tolerance, key
+                )
                 count = int(done)
                 history = np.concatenate([history, np.asarray(scores)[:, :count]], axis=1)
                 times += [began + (clock.running - began) * (i + 1) / count for i in range(count)]

@@ -19,9 +19,7 @@ class AffineMap(AbstractMap[Point]):
 
     def then(self, second: "AffineMap") -> "AffineMap":
         """F₂ (F₁ h + b₁) + b₂."""
-        return AffineMap(
-            multiply(second.matrix, self.matrix), multiply(second.matrix, self.offset) + second.offset
-        )
+        return AffineMap(multiply(second.matrix, self.matrix), multiply(second.matrix, self.offset) + second.offset)
 
     def apply(self, belief: Point) -> Point:
         """F h + b."""

@@ -101,6 +101,4 @@ class GaussianMap(AbstractMap[Gaussian]):
     def forget(self, belief: Gaussian) -> "GaussianMap":
         """F = 0: the state is distributed as the belief, whatever came before."""
         nothing = jax.tree.map(jnp.zeros_like, self)
-        return GaussianMap(
-            nothing.matrix, belief.mean, belief.root, nothing.information, nothing.precision
-        )
+        return GaussianMap(nothing.matrix, belief.mean, belief.root, nothing.information, nothing.precision)

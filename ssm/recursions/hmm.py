@@ -12,26 +12,28 @@ from ssm import checks
 from ssm.beliefs import Categorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
+from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply, row_times_matrix
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps
-from ssm.likelihoods import LogLikelihood
 from ssm.recursions.chain import Counts, ReversedChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
-class HMM(
-    AbstractExpectation[Categorical], AbstractParallelRecursion[Categorical], AbstractStateSpace
-):
+class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorical], AbstractStateSpace):
     """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
 
     Shapes: `initial` (K,), `transition` (K, K) with rows that sum to one, `emission` an `ssm.emissions` family
     of K states. Probabilities are stored as logits; hard zeros stay exactly zero in training. Raises ValueError
     when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the forward recursion
     normalised at every step (section V.A).
+
+    Beliefs are probabilities, not their logarithms: a state whose share falls below 1e-38 in float32 (1e-308 in
+    float64) of the likeliest one's is lost unless a transition leads back to it. Chains without such transitions,
+    over data that first speak against a state and then for it by more than that, need float64.
     """
 
     predicts_at_once: ClassVar[bool] = True
@@ -106,9 +108,7 @@ class HMM(
         """p A."""
         return Categorical(row_times_matrix(belief.probs, self.transition))
 
-    def update(
-        self, prior: Categorical, u: PyTree, y: PyTree, *, key: Key | None = None
-    ) -> tuple[Categorical, Scalar]:
+    def update(self, prior: Categorical, u: PyTree, y: PyTree, *, key: Key | None = None) -> tuple[Categorical, Scalar]:
         """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
         return self.emission.likelihood(y).reweigh(prior)
 
@@ -156,11 +156,7 @@ class HMM(
         possible = seen & (values != -jnp.inf)  # the impossible has no slope to climb
         terms = jnp.where(possible, statistics.states * jnp.where(possible, values, 0), 0)
         emitted = jnp.sum(jnp.where(seen & ~possible, -jnp.inf, terms))
-        return (
-            dot_log(statistics.initial, self.initial)
-            + dot_log(statistics.transitions, self.transition)
-            + emitted
-        )
+        return dot_log(statistics.initial, self.initial) + dot_log(statistics.transitions, self.transition) + emitted
 
     def maximise(self, statistics: Counts, steps: Step, frozen: frozenset[str] = frozenset()) -> "HMM":
         """Expected counts, normalised, and the M-step of the emission (Baum et al. 1970)."""

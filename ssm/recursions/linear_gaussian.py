@@ -1,7 +1,7 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
 import dataclasses
-from typing import Any, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +35,7 @@ from ssm.shapes import Array, Float, Key, Scalar
 
 
 @final
-class LinearGaussian(
-    AbstractParallelRecursion[Gaussian], AbstractReversibleRecursion[Gaussian], AbstractStateSpace
-):
+class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecursion[Gaussian], AbstractStateSpace):
     """A linear state seen through linear, noisy eyes.
 
         x_1 ~ N(initial_mean, initial_covariance)

@@ -77,7 +77,7 @@ class StateSpaceModel(AbstractStateSpace):
 
     @property
     def event_kind(self) -> str:
-        """"symbol" for integer observations, "real" otherwise."""
+        """ "symbol" for integer observations, "real" otherwise."""
         return "symbol" if jnp.issubdtype(self._event.dtype, jnp.integer) else "real"
 
     @property

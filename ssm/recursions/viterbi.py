@@ -4,12 +4,12 @@ from typing import final
 
 import jax.numpy as jnp
 
+from ssm.likelihoods import LogLikelihood
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion, Step
 from ssm.recursions.hmm import HMM
-from ssm.likelihoods import LogLikelihood
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 
 
@@ -36,9 +36,7 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
         """max_i (δ_i + log A_ij)."""
         return Scores(jnp.max(belief.values[:, None] + log(self.model.transition), axis=0))
 
-    def update(
-        self, prior: Scores, u: PyTree, y: LogLikelihood, *, key: Key | None = None
-    ) -> tuple[Scores, Scalar]:
+    def update(self, prior: Scores, u: PyTree, y: LogLikelihood, *, key: Key | None = None) -> tuple[Scores, Scalar]:
         """Add the log-likelihood; take out the best score, which is the increment."""
         values = prior.values + y.values
         highest = jnp.max(values)

@@ -32,9 +32,7 @@ def resolve(schedule: str | AbstractSchedule, recursion: AbstractRecursion) -> A
             raise ValueError(f"schedule: expected one of {', '.join(['auto', *_NAMED])}, got {schedule!r}")
         schedule = _NAMED[schedule]
     if not isinstance(schedule, AbstractSchedule):
-        raise TypeError(
-            f"schedule: expected a name or an object of ssm.schedules, got {type(schedule).__name__}"
-        )
+        raise TypeError(f"schedule: expected a name or an object of ssm.schedules, got {type(schedule).__name__}")
     if not schedule.supports(recursion):
         supported = [name for name, candidate in _NAMED.items() if candidate.supports(recursion)]
         raise TypeError(
