@@ -39,7 +39,8 @@ def main() -> str:
         ]
         for name in runs
     ]
-    title = f"{ITERATIONS} EM iterations, T = {LENGTH}, K = {SIZE}, N = {COMPONENTS}, a call after the first ({versions('hmmlearn', 'dynamax')})"
+    sizes = f"T = {LENGTH}, K = {SIZE}, N = {COMPONENTS}"
+    title = f"{ITERATIONS} EM iterations, {sizes}, a call after the first ({versions('hmmlearn', 'dynamax')})"
     return table(title, ["", "time", "onescan is faster by", "log-evidence reached"], rows)
 
 

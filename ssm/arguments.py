@@ -137,9 +137,8 @@ def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> No
         if not np.isfinite(counted).all():
             raise ValueError(f"ys: expected finite numbers (NaN for missing), got {counted[~np.isfinite(counted)][0]}")
         if model.event_kind == "symbol" and (counted != np.round(counted)).any():
-            raise TypeError(
-                f"ys: {type(model).__name__} observes symbols, so expected integers, got {counted[counted != np.round(counted)][0]}"
-            )
+            first = counted[counted != np.round(counted)][0]
+            raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {first}")
     if counted.size:
         model.validate(counted)
 

@@ -67,7 +67,8 @@ def probabilities(name: str, array: object, axes: Sequence[str | int]) -> Array:
             where = np.argwhere(off)[0].tolist()
             row = f"row {where[0] if len(where) == 1 else where} sums" if where else "they sum"
             raise ValueError(
-                f"{name}: probabilities must sum to one along the last axis; {row} to {float(values.sum(-1)[tuple(where)]):.6g}. "
+                f"{name}: probabilities must sum to one along the last axis; "
+                f"{row} to {float(values.sum(-1)[tuple(where)]):.6g}. "
                 "Divide by the sum first"
             )
     return array

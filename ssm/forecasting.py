@@ -47,7 +47,8 @@ def forecast(
         return ExactForecast(model, ahead, beliefs, predicted)
     if key is None:
         raise ValueError(
-            f"key: a {type(model).__name__} that reads its own outputs is forecast by drawing; pass key=jax.random.key(seed)"
+            f"key: a {type(model).__name__} that reads its own outputs is forecast by drawing; "
+            "pass key=jax.random.key(seed)"
         )
     beliefs, paths = _draw(model, sequences, ahead, key, num_samples)
     return SampledForecast(model, ahead, beliefs, paths)

@@ -67,7 +67,8 @@ class AbstractEmission(eqx.Module):
     ) -> Self:
         """The M-step: the parameters that maximise Σ_mk weights_mk log p(y_m | k); ys holds M observations.
 
-        Parameters named in `frozen` stay, and the others are the best beside them. A state that explains nothing (all its weights zero) keeps its parameters: every value maximises.
+        Parameters named in `frozen` stay, and the others are the best beside them. A state that explains
+        nothing (all its weights zero) keeps its parameters: every value maximises.
         """
         raise NotImplementedError
 

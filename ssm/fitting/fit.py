@@ -32,8 +32,8 @@ def fit(
     """Learn the parameters of `model` from one sequence or a batch, starting from the ones it has.
 
     `method`: `ssm.EM(...)` or `ssm.SGD(...)`. `validation`: held-out observations, an array like ys or a mapping
-    with the keys ys, inputs, mask, lengths; its evidence is recorded, and SGD stops early and returns the best model. `frozen`: names of
-    parameters to leave alone, such as ("transition", "emission.scale"). `progress`: show a bar, if stderr is a
+    with the keys ys, inputs, mask, lengths; its evidence is recorded, and SGD stops early and returns the best
+    model. `frozen`: names of parameters to leave alone, such as ("transition", "emission.scale"). `progress`: show a bar, if stderr is a
     terminal. `checkpoint`: a file to save to while fitting, and to go on from if it exists. Other arguments as
     in `ssm.filter`.
 

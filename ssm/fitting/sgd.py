@@ -112,7 +112,8 @@ class SGD(eqx.Module):
     def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
         if self.truncate is not None and isinstance(model, AbstractExpectation):
             raise ValueError(
-                f"truncate: the gradient of a {type(model).__name__} is its expected statistics, with nothing to truncate"
+                f"truncate: the gradient of a {type(model).__name__} is its expected statistics, "
+                "with nothing to truncate"
             )
         if self.batch_size is None:
             return

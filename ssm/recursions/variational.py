@@ -68,8 +68,8 @@ class VRNN(AbstractRecursion[Point]):
     The evidence of a step is one draw of log p(y | z, h) + log p(z | h) - log q(z | y, h) with z ~ q: a bound
     in expectation (eq. 11), whose exp is an unbiased estimate of the likelihood. The closed-form divergence
     would have less variance, and not that property. Every verb therefore needs a `key`; the beliefs are draws,
-    Point(Latent(hidden, z)), and every future of a forecast continues one of its own. What is missing is read as expected under
-    the head, given a z from the prior.
+    Point(Latent(hidden, z)), and every future of a forecast continues one of its own. What is missing is read as
+    expected under the head, given a z from the prior.
     """
 
     is_stochastic: ClassVar[bool] = True
