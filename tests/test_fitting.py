@@ -203,6 +203,13 @@ def test_batches_cover_every_sequence_once_in_a_new_order():
     assert orders[0] != orders[1] and orders[1] != orders[2] and list(range(10)) not in orders
 
 
+def test_one_sequence_is_one_batch():
+    whole = ssm.fit(model(), series(), ssm.SGD(num_epochs=3)).log_probs
+    np.testing.assert_array_equal(
+        ssm.fit(model(), series(), ssm.SGD(num_epochs=3, batch_size=1), key=KEY).log_probs, whole
+    )
+
+
 def test_mini_batches_depend_on_the_key_alone():
     ys, method = series(20, 5), ssm.SGD(num_epochs=4, batch_size=2)
     one, same, other = (ssm.fit(model(), ys, method, key=jax.random.key(seed)).log_probs for seed in (1, 1, 2))

@@ -33,9 +33,9 @@ def fit(
 
     `method`: `ssm.EM(...)` or `ssm.SGD(...)`. `validation`: held-out observations, an array like ys or a mapping
     with the keys ys, inputs, mask, lengths; its evidence is recorded, and SGD stops early and returns the best
-    model. `frozen`: names of parameters to leave alone, such as ("transition", "emission.scale"). `progress`: show a bar, if stderr is a
-    terminal. `checkpoint`: a file to save to while fitting, and to go on from if it exists. Other arguments as
-    in `ssm.filter`.
+    model. `frozen`: names of parameters to leave alone, such as ("transition", "emission.scale"). `progress`: show
+    a bar, if stderr is a terminal. `checkpoint`: a file to save to while fitting, and to go on from if it exists.
+    Other arguments as in `ssm.filter`.
 
     Compiled once per model structure, method and shape: a second fit of the same kind starts at once. Raises
     ValueError where nothing is observed or an observation is impossible under the starting model, naming the

@@ -12,14 +12,14 @@ from ssm.data import Sequences
 from ssm.fitting import checkpoint as checkpoints
 from ssm.fitting.checks import check_possible
 from ssm.fitting.clock import Clock
-from ssm.fitting.descent import CHUNK, Plan, run_epochs, start, total_evidence
+from ssm.fitting.descent import CHUNK, Plan, State, run_epochs, start, total_evidence
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.progress import Progress
 from ssm.fitting.result import Fit
 from ssm.parameters import trainable
 from ssm.recursion import AbstractExpectation, AbstractRecursion
 from ssm.schedules import Truncated, resolve
-from ssm.shapes import Key
+from ssm.shapes import Key, PyTree
 from ssm.trees import float_dtype
 
 
@@ -72,7 +72,8 @@ class SGD(eqx.Module):
         free, fixed = eqx.partition(model, trainable(model, frozen))
         optimiser = Optimiser(transformation(self.optimizer, self.max_grad_norm), free)
         schedule = resolve("auto", model) if self.truncate is None else Truncated(self.truncate)
-        plan = Plan(optimiser, schedule, self.batch_size, self.patience)
+        # One sequence is one batch; only a batch of them can be cut into smaller ones.
+        plan = Plan(optimiser, schedule, self.batch_size if sequences.batched else None, self.patience)
         state = start(free, optimiser, float_dtype(model))
         tolerance = jnp.asarray(self.tol * observations, float_dtype(model))
         history = np.zeros((2, 0))  # training and validation evidence
@@ -95,19 +96,9 @@ class SGD(eqx.Module):
                 if checkpoint is not None:
                     checkpoints.save(checkpoint, state, history)
             final = clock.call(eqx.filter_jit(total_evidence), state.free, fixed, sequences, plan.schedule, key)
-        train, score = history
-        if self.batch_size is None:
-            train = np.append(train[1:], float(final))  # what entered the next epoch is what this one reached
-        return Fit(
-            model=eqx.combine(state.free if validation is None else state.best, fixed),
-            log_probs=train,
-            start_log_prob=float(history[0, 0]),
-            converged=bool(state.finished),
-            times=np.asarray(times),
-            seconds=clock.running,
-            compile_seconds=clock.compile_seconds,
-            validation_log_probs=None if validation is None else score,
-        )
+        if plan.batch_size is None:  # what entered the next epoch is what this one reached
+            history = np.stack([np.append(history[0], float(final)), np.append(history[1], np.nan)])
+        return _result(state, fixed, history, np.asarray(times), clock, validation is not None)
 
     def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
         if self.truncate is not None and isinstance(model, AbstractExpectation):
@@ -122,3 +113,17 @@ class SGD(eqx.Module):
             raise ValueError(f"batch_size: at most the {count} sequences of ys, got {self.batch_size}")
         if key is None:
             raise ValueError("key: mini-batches are shuffled; pass key=jax.random.key(seed)")
+
+
+def _result(state: State, fixed: PyTree, history: np.ndarray, times: np.ndarray, clock: Clock, validated: bool) -> Fit:
+    epochs = len(times)
+    return Fit(
+        model=eqx.combine(state.best if validated else state.free, fixed),
+        log_probs=history[0, -epochs:],
+        start_log_prob=float(history[0, 0]),
+        converged=bool(state.finished),
+        times=times,
+        seconds=clock.running,
+        compile_seconds=clock.compile_seconds,
+        validation_log_probs=history[1, :epochs] if validated else None,
+    )
