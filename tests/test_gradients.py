@@ -102,7 +102,7 @@ def test_9_gradient_is_that_of_the_plain_kalman_filter(member: Member) -> None:
     "name",
     [
         "HMM-categorical",
-        "LinearGaussian-plain",
+        pytest.param("LinearGaussian-plain", marks=pytest.mark.slow),
         pytest.param("HMM-normal-vector", marks=pytest.mark.slow),
         pytest.param("HMM-banded", marks=pytest.mark.slow),
         pytest.param("RNN-inputs", marks=pytest.mark.slow),

@@ -144,7 +144,7 @@ def updated_and_emitted(model: Any, steps: Any, predicted: Any) -> tuple[jax.Arr
     return update, emit
 
 
-@pytest.mark.parametrize("member", zoo.members())
+@pytest.mark.parametrize("member", zoo.dear())
 @given(data=whatever)
 @few
 def test_3_a_stream_gives_the_beliefs_of_the_whole(member: Member, data: st.DataObject) -> None:
@@ -222,9 +222,7 @@ def test_4_padding_changes_nothing(member: Member, verb: str, data: st.DataObjec
     assert_close(padded, plain)
 
 
-@pytest.mark.parametrize(
-    "member", zoo.members(lambda member: "in-time" not in member.name and member.name not in DRAWN)
-)
+@pytest.mark.parametrize("member", zoo.dear(lambda member: "in-time" not in member.name and member.name not in DRAWN))
 @given(data=whatever)
 @few
 def test_5_packed_is_separate(member: Member, data: st.DataObject) -> None:
@@ -243,7 +241,7 @@ def test_5_packed_is_separate(member: Member, data: st.DataObject) -> None:
     assert_close((packed.log_prob, read(packed)), (parts[0].log_prob + parts[1].log_prob, joined))
 
 
-@pytest.mark.parametrize("member", zoo.members())
+@pytest.mark.parametrize("member", zoo.dear())
 @given(data=whatever)
 @few
 def test_6_a_batch_is_a_loop(member: Member, data: st.DataObject) -> None:
@@ -260,7 +258,7 @@ def test_6_a_batch_is_a_loop(member: Member, data: st.DataObject) -> None:
         assert_close(cut(batch, b), filtered(one, mask=one.mask))
 
 
-@pytest.mark.parametrize("member", zoo.members())
+@pytest.mark.parametrize("member", zoo.dear())
 def test_6_jax_vmap_is_a_batch(member: Member) -> None:
     model, rng = member.model(), np.random.default_rng(0)
     ys, us = zoo.observations(model, rng, 2, 4), zoo.inputs(model, rng, 2, 4)
@@ -296,7 +294,9 @@ def test_8_enumerating_all_paths(member: Member, data: st.DataObject) -> None:
         np.testing.assert_array_equal(path, truth.path)
 
 
-@pytest.mark.parametrize("member", zoo.members(lambda member: member.is_gaussian))
+@pytest.mark.parametrize(
+    "member", zoo.members(lambda member: member.is_gaussian and member.name != "LinearGaussian-plain")
+)
 @given(data=whatever)
 @few
 def test_8_conditioning_the_joint_gaussian(member: Member, data: st.DataObject) -> None:
@@ -312,7 +312,7 @@ def test_8_conditioning_the_joint_gaussian(member: Member, data: st.DataObject) 
     )
 
 
-@pytest.mark.parametrize("member", zoo.members(lambda member: member.reversible))
+@pytest.mark.parametrize("member", zoo.dear(lambda member: member.reversible))
 @given(data=whatever)
 @few
 def test_10_the_last_smoothed_belief_is_the_filtered_one(member: Member, data: st.DataObject) -> None:
@@ -323,7 +323,7 @@ def test_10_the_last_smoothed_belief_is_the_filtered_one(member: Member, data: s
     assert_close(smoothed.log_prob, last.log_prob)
 
 
-@pytest.mark.parametrize("member", zoo.members(lambda member: member.draws))
+@pytest.mark.parametrize("member", zoo.dear(lambda member: member.draws))
 def test_11_draws_repeat_and_do_not_depend_on_the_length(member: Member) -> None:
     model, key = member.model(), jax.random.key(3)
     us = zoo.inputs(model, np.random.default_rng(0), LONGEST)
@@ -335,7 +335,7 @@ def test_11_draws_repeat_and_do_not_depend_on_the_length(member: Member) -> None
     assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(longer), strict=True))
 
 
-@pytest.mark.parametrize("member", zoo.members())
+@pytest.mark.parametrize("member", zoo.dear())
 def test_11_nothing_looks_ahead(member: Member) -> None:
     model, rng = member.model(), np.random.default_rng(0)
     ys, us = zoo.observations(model, rng, LONGEST), zoo.inputs(model, rng, LONGEST)

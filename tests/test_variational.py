@@ -203,12 +203,13 @@ def test_simulation_feeds_each_step_the_latent_variable_and_observation_that_it_
 
 def test_the_first_forecast_averages_over_the_latent_variable() -> None:
     model = network()
-    forecast = ssm.forecast(model, YS, 2, num_samples=10_000, key=KEY)
-    hidden = np.asarray(forecast.belief.state.hidden)
+    forecast = ssm.forecast(model, YS, 2, num_samples=1, key=KEY)  # one filtered draw, which all futures continue
+    (hidden,) = np.asarray(forecast.beliefs.state.hidden)
+    draws = np.asarray(forecast.sample(KEY, 10_000))
     grid, weights = quadrature(model, hidden)
     loc, _ = emission(model, np.broadcast_to(hidden, (len(grid), HIDDEN)), grid)
-    error = np.asarray(forecast.stddev[0]) / 100
-    assert (np.abs(forecast.mean[0] - weights @ loc) < 5 * error).all()  # five standard errors of 10,000 draws
+    error = draws[:, 0].std(axis=0) / 100
+    assert (np.abs(draws[:, 0].mean(axis=0) - weights @ loc) < 5 * error).all()  # five standard errors of 10,000 draws
     assert np.isfinite(forecast.quantile(0.9)).all()
     assert np.isfinite(forecast.log_prob(YS[:2], key=KEY))
 
