@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ssm.maps.base import AbstractKernel, AbstractMap
@@ -213,3 +214,11 @@ def flatten_steps(steps: Step, event_shape: tuple[int, ...]) -> Step:
     """Steps (T, ...) or (B, T, ...) as M = T or B T exchangeable ones (M, ...), for M-steps."""
     lead = steps.y.ndim - len(event_shape)
     return jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[lead:]), steps)
+
+
+def seen_steps(steps: Step) -> Bool[Array, "*lead"]:
+    """Which steps, (T,) or (B, T), have something observed and are no padding."""
+    seen = jnp.ones(steps.t.shape, bool)
+    if steps.observed is not None:
+        seen = seen & jnp.any(steps.observed.reshape(*seen.shape, -1), axis=-1)
+    return seen if steps.padding is None else seen & ~steps.padding

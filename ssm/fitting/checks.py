@@ -4,18 +4,13 @@ import numpy as np
 
 from ssm.data import Sequences
 from ssm.filtering import filter_sequences
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractRecursion, seen_steps
 from ssm.schedules import Sequential
 
 
 def count_observations(sequences: Sequences) -> int:
     """How many time steps have something observed; ValueError if none has."""
-    steps = sequences.steps
-    seen = np.ones(steps.t.shape, bool)
-    if steps.observed is not None:
-        seen &= np.asarray(steps.observed).reshape(*seen.shape, -1).any(-1)
-    if steps.padding is not None:
-        seen &= ~np.asarray(steps.padding)
+    seen = np.asarray(seen_steps(sequences.steps))
     if not seen.any():
         raise ValueError(f"ys: nothing is observed in any of the {seen.size} steps, so there is nothing to fit")
     return int(seen.sum())

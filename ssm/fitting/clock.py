@@ -42,6 +42,11 @@ class Clock:
         self.compile_seconds += min(self._heard, time.perf_counter() - before)
         return result
 
+    def shares(self, began: float, count: int) -> list[float]:
+        """When each of `count` equal parts of the running time since `began` was over."""
+        ended = self.running
+        return [began + (ended - began) * (i + 1) / count for i in range(count)]
+
     @property
     def running(self) -> float:
         """Seconds since the start without compiling."""

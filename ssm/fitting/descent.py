@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.optimiser import Optimiser
 from ssm.parameters import constrain
+from ssm.recursion import seen_steps
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence
@@ -149,12 +150,7 @@ def total_evidence(
 
 def _count(sequences: Sequences, weights: Array | None) -> Array:
     """Number of observed time steps, as a float; at least one."""
-    steps = sequences.steps
-    seen = jnp.ones(steps.t.shape, bool)
-    if steps.observed is not None:
-        seen = seen & jnp.any(steps.observed.reshape(*seen.shape, -1), axis=-1)
-    if steps.padding is not None:
-        seen = seen & ~steps.padding
+    seen = seen_steps(sequences.steps)
     if weights is not None:
         seen = seen & weights[:, None]
     return jnp.maximum(jnp.sum(seen), 1).astype(jnp.zeros(()).dtype)

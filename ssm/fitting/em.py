@@ -70,7 +70,7 @@ class EM(eqx.Module):
                 state, scores, done = clock.call(iterate, state, sequences, validation, limit, tolerance, frozen)
                 count = int(done)
                 history = np.concatenate([history, np.asarray(scores)[..., :count]], axis=-1)
-                times += [began + (clock.running - began) * (i + 1) / count for i in range(count)]
+                times += clock.shares(began, count)
                 check_possible(model, sequences, history[0, :, -count:])
                 _check_monotone(history[0], np.finfo(float_dtype(model)).eps)
                 bar.advance(count, float(np.nanmax(history[0, :, -1])))

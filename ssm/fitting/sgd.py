@@ -90,7 +90,7 @@ class SGD(eqx.Module):
                 )
                 count = int(done)
                 history = np.concatenate([history, np.asarray(scores)[:, :count]], axis=1)
-                times += [began + (clock.running - began) * (i + 1) / count for i in range(count)]
+                times += clock.shares(began, count)
                 check_possible(eqx.combine(before, fixed), sequences, history[:1, -count:])
                 bar.advance(count, float(history[0, -1]))
                 if checkpoint is not None:

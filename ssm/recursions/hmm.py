@@ -17,7 +17,14 @@ from ssm.linalg import multiply, row_times_matrix
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
-from ssm.recursion import AbstractExpectation, AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps
+from ssm.recursion import (
+    AbstractExpectation,
+    AbstractParallelRecursion,
+    AbstractStateSpace,
+    Step,
+    flatten_steps,
+    seen_steps,
+)
 from ssm.recursions.chain import Counts, ReversedChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
@@ -179,11 +186,10 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """Random probabilities on the same support; an emission started from the data."""
         for_initial, for_transition, for_emission = jax.random.split(key, 3)
         flat = flatten_steps(steps, self.event_shape)
-        seen = _any_component(flat)
         return HMM(
             _random_like(for_initial, self.initial),
             _random_like(for_transition, self.transition),
-            self.emission.restart(for_emission, flat.y, seen),
+            self.emission.restart(for_emission, flat.y, seen_steps(flat)),
         )
 
     # -- drawing ----------------------------------------------------------------------------------------------
@@ -203,14 +209,6 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
 
 def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
     return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None]
-
-
-def _any_component(flat: Step) -> Bool[Array, "M"] | None:
-    """Which of the M flattened steps have something observed and are no padding."""
-    seen = None if flat.observed is None else _seen(flat.observed)[:, 0]
-    if flat.padding is None:
-        return seen
-    return ~flat.padding if seen is None else seen & ~flat.padding
 
 
 def _normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
