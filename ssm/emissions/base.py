@@ -1,12 +1,15 @@
 """p(y_t | x_t = k, u_t) for K discrete states: density, mixture, draw and M-step."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ssm.distributions import Distribution
+from ssm.distributions import Distribution, WeightedMixture
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
+from ssm.logspace import log
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
@@ -33,6 +36,11 @@ class AbstractEmission(eqx.Module):
         """C, for a family of symbols 0 .. C-1."""
         raise NotImplementedError
 
+    @property
+    def num_inputs(self) -> int | None:
+        """Size of u_t: 0 if the family reads no inputs, None if it takes whatever its functions take."""
+        return 0
+
     def log_likelihoods(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
@@ -53,9 +61,9 @@ class AbstractEmission(eqx.Module):
         """p(y | x = state, u)."""
         raise NotImplementedError
 
-    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Distribution:
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Any:
         """Σ_k probs_k p(y | x = k, u)."""
-        raise NotImplementedError
+        return WeightedMixture(lambda state: self.given(state, u), jnp.arange(self.num_states), log(probs))
 
     def maximise(
         self,
@@ -65,14 +73,32 @@ class AbstractEmission(eqx.Module):
         observed: Bool[Array, "M *parts"] | None,
         frozen: frozenset[str] = frozenset(),
     ) -> Self:
-        """The M-step: the parameters that maximise Σ_mk weights_mk log p(y_m | k); ys holds M observations.
+        """The M-step: the parameters that maximise Σ_mk weights_mk log p(y_m | k, u_m); ys holds M observations.
 
         Parameters named in `frozen` stay, and the others are the best beside them. A state that explains
-        nothing (all its weights zero) keeps its parameters: every value maximises.
+        nothing (all its weights zero) keeps its parameters: every value maximises. Where no closed form exists it
+        is enough to climb: EM is then the generalised EM of Dempster, Laird & Rubin 1977.
         """
-        raise NotImplementedError
+        return self.fitted(self.sums(weights, ys, us, observed), frozen)
 
-    def restart(self, key: Key, ys: Array, observed: Bool[Array, "M"] | None) -> Self:
+    def sums(
+        self, weights: Float[Array, "M K"], ys: Array, us: PyTree, observed: Bool[Array, "M *parts"] | None
+    ) -> PyTree:
+        """Sufficient statistics of M weighted observations, of a size that does not depend on M.
+
+        They add up over batches, as `blend` says. NotImplementedError for families that have none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
+    def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
+        """The parameters of highest likelihood given `sums`; as `maximise`."""
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
+    def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
+        """(1 - rate) old + rate new, for statistics of two batches: leaf by leaf where `sums` is linear."""
+        return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
+
+    def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> Self:
         """Random parameters of the same family and size, taken from M observations."""
         raise NotImplementedError
 

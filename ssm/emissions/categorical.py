@@ -97,7 +97,7 @@ class Categorical(AbstractEmission):
         probs = jnp.where(total > 0, ratio(counts, total), self.probs)
         return Categorical(probs)
 
-    def restart(self, key: Key, ys: Int[Array, "M"], observed: Bool[Array, "M"] | None) -> "Categorical":
+    def restart(self, key: Key, ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None) -> "Categorical":
         """`from_data`, on the symbols that are possible in each state."""
         new = Categorical.from_data(key, self.num_states, ys, observed, self.num_classes).probs
         kept = jnp.where(self.probs > 0, new, 0)

@@ -101,7 +101,9 @@ class MultivariateNormal(AbstractEmission):
         covariance = self.covariance if "covariance" in frozen else covariance
         return MultivariateNormal(loc, covariance, self.minimum_scale)
 
-    def restart(self, key: Key, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None) -> "MultivariateNormal":
+    def restart(
+        self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> "MultivariateNormal":
         """`from_data`."""
         new = MultivariateNormal.from_data(key, self.num_states, ys, observed)
         return MultivariateNormal(new.loc, new.covariance, self.minimum_scale)

@@ -99,7 +99,9 @@ class Normal(AbstractEmission):
         scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
-    def restart(self, key: Key, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None) -> "Normal":
+    def restart(
+        self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> "Normal":
         """`from_data`."""
         new = Normal.from_data(key, self.num_states, ys, observed)
         return Normal(new.loc, new.scale, self.minimum_scale)

@@ -90,6 +90,11 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """As the emission's."""
         return self.emission.num_classes
 
+    @property
+    def num_inputs(self) -> int | None:
+        """As the emission's."""
+        return self.emission.num_inputs
+
     def validate(self, ys: np.ndarray) -> None:
         """As the emission's."""
         self.emission.validate(ys)
@@ -189,7 +194,7 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         return HMM(
             _random_like(for_initial, self.initial),
             _random_like(for_transition, self.transition),
-            self.emission.restart(for_emission, flat.y, seen_steps(flat)),
+            self.emission.restart(for_emission, flat.y, flat.u, seen_steps(flat)),
         )
 
     # -- drawing ----------------------------------------------------------------------------------------------

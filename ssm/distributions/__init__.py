@@ -1,0 +1,19 @@
+"""The only door to distrax: distributions made at the edge, for one instant, from plain arrays.
+
+Make one where it is used, also inside `vmap`; never return one from a `scan` or `vmap`.
+"""
+
+from ssm.distributions.families import Distribution as Distribution
+from ssm.distributions.families import bernoulli as bernoulli
+from ssm.distributions.families import categorical as categorical
+from ssm.distributions.families import categorical_logits as categorical_logits
+from ssm.distributions.families import multivariate_normal as multivariate_normal
+from ssm.distributions.families import multivariate_normal_mixture as multivariate_normal_mixture
+from ssm.distributions.families import normal as normal
+from ssm.distributions.families import normal_mixture as normal_mixture
+from ssm.distributions.families import num_symbols as num_symbols
+from ssm.distributions.families import one_event as one_event
+from ssm.distributions.marginals import log_normal_density as log_normal_density
+from ssm.distributions.marginals import marginal_log_prob as marginal_log_prob
+from ssm.distributions.mixtures import WeightedMixture as WeightedMixture
+from ssm.distributions.quantiles import quantile as quantile
