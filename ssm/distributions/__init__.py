@@ -3,6 +3,15 @@
 Make one where it is used, also inside `vmap`; never return one from a `scan` or `vmap`.
 """
 
+from ssm.distributions.angles import CircularMixture as CircularMixture
+from ssm.distributions.angles import resultant_length as resultant_length
+from ssm.distributions.angles import von_mises as von_mises
+from ssm.distributions.counts import binomial as binomial
+from ssm.distributions.counts import log_negative_binomial as log_negative_binomial
+from ssm.distributions.counts import multinomial as multinomial
+from ssm.distributions.counts import negative_binomial as negative_binomial
+from ssm.distributions.counts import partial_multinomial as partial_multinomial
+from ssm.distributions.counts import poisson as poisson
 from ssm.distributions.families import Distribution as Distribution
 from ssm.distributions.families import bernoulli as bernoulli
 from ssm.distributions.families import categorical as categorical
@@ -16,4 +25,6 @@ from ssm.distributions.families import one_event as one_event
 from ssm.distributions.marginals import log_normal_density as log_normal_density
 from ssm.distributions.marginals import marginal_log_prob as marginal_log_prob
 from ssm.distributions.mixtures import WeightedMixture as WeightedMixture
+from ssm.distributions.positive import exponential as exponential
+from ssm.distributions.positive import gamma as gamma
 from ssm.distributions.quantiles import quantile as quantile

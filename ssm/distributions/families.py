@@ -1,5 +1,7 @@
 """Distributions of one event, made from plain arrays."""
 
+from typing import Any
+
 import distrax
 
 from ssm.logspace import log
@@ -18,9 +20,9 @@ def categorical_logits(logits: Float[Array, "*batch C"]) -> Distribution:
     return distrax.Categorical(logits=logits)
 
 
-def bernoulli(logits: Float[Array, "*event"]) -> Distribution:
-    """Independent binary components, one event."""
-    return distrax.Independent(distrax.Bernoulli(logits=logits), reinterpreted_batch_ndims=logits.ndim)
+def bernoulli(logits: Float[Array, "*event"], dtype: Any = int) -> Distribution:
+    """Independent binary components, one event; draws are of type `dtype`."""
+    return distrax.Independent(distrax.Bernoulli(logits=logits, dtype=dtype), reinterpreted_batch_ndims=logits.ndim)
 
 
 def normal(loc: Float[Array, "*event"], scale: Float[Array, "*event"]) -> Distribution:

@@ -1,30 +1,65 @@
-"""Densities of the observed components alone."""
+"""Single components of a distribution, and densities of the observed components alone."""
+
+from collections.abc import Callable
+from typing import Any
 
 import distrax
 import jax.numpy as jnp
 
-from ssm.distributions.families import Distribution
 from ssm.linalg import empty_pivots, solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float
 
+# What the components of a multivariate family are, each on its own: a new family adds one line. Univariate families
+# and products of independent ones need none.
+MARGINALS: dict[type, Callable[[Any], Any]] = {
+    distrax.MultivariateNormalDiag: lambda joint: distrax.Normal(joint.mean(), joint.stddev()),
+    distrax.MultivariateNormalFromBijector: lambda joint: distrax.Normal(joint.mean(), joint.stddev()),
+}
 
-def marginal_log_prob(distribution: Distribution, y: Array, observed: Bool[Array, "*event"]) -> Array:
+# The log-density of some components of a multivariate family, (distribution, y, observed): one line, too.
+PARTIAL: dict[type, Callable[[Any, Array, Array], Array]] = {
+    distrax.MultivariateNormalFromBijector: lambda joint, y, observed: log_normal_density(
+        y - joint.mean(), jnp.linalg.cholesky(joint.covariance()), observed
+    ),
+}
+
+
+def marginals(distribution: Any) -> Any:
+    """The univariate distributions of the components, as one distribution whose batch axes they are.
+
+    Raises TypeError for multivariate families that are not in `MARGINALS`.
+    """
+    if isinstance(distribution, distrax.Independent):
+        return marginals(distribution.distribution)
+    if distribution.event_shape == ():
+        return distribution
+    return _look_up(MARGINALS, distribution, "quantile: no marginal distributions are known for")(distribution)
+
+
+def marginal_log_prob(distribution: Any, y: Array, observed: Bool[Array, "*event"]) -> Array:
     """log-density of the observed components of y alone, the others integrated out.
 
-    Knows products of independent components and multivariate normals; raises TypeError for others.
+    Knows products of independent components, what is in `PARTIAL`, and distributions that have a
+    `marginal_log_prob(y, observed)` of their own; raises TypeError for others.
     """
+    if hasattr(distribution, "marginal_log_prob"):
+        return distribution.marginal_log_prob(y, observed)
     if isinstance(distribution, distrax.Independent) and distribution.distribution.event_shape == ():
         terms = jnp.where(observed, distribution.distribution.log_prob(y), 0)
         return jnp.sum(terms, axis=tuple(range(-len(distribution.event_shape), 0)))
     if isinstance(distribution, distrax.MultivariateNormalDiag):
         parts = distrax.Normal(distribution.loc, distribution.stddev())
         return jnp.sum(jnp.where(observed, parts.log_prob(y), 0), axis=-1)
-    if isinstance(distribution, distrax.MultivariateNormalFromBijector):
-        root = jnp.linalg.cholesky(distribution.covariance())
-        return log_normal_density(y - distribution.mean(), root, observed)
+    return _look_up(PARTIAL, distribution, "mask: cannot leave out single components of")(distribution, y, observed)
+
+
+def _look_up(table: dict[type, Callable], distribution: Any, problem: str) -> Callable:
+    for family, function in table.items():
+        if isinstance(distribution, family):
+            return function
     raise TypeError(
-        f"mask: cannot leave out single components of a {type(distribution).__name__}; emit a product of "
-        "independent components or a multivariate normal, or mask whole time steps"
+        f"{problem} a {type(distribution).__name__}; emit a product of independent components or a multivariate "
+        "normal, draw samples with Forecast.sample instead of quantiles, or mask whole time steps"
     )
 
 

@@ -1,0 +1,73 @@
+"""Distributions of counts, as floating-point whole numbers; each is made from plain arrays and is one event."""
+
+import distrax
+import jax
+import jax.numpy as jnp
+from tensorflow_probability.substrates import jax as tfp
+
+from ssm.distributions.families import Distribution
+from ssm.distributions.marginals import MARGINALS, PARTIAL
+from ssm.logspace import log
+from ssm.shapes import Array, Bool, Float
+
+tfd = tfp.distributions
+
+
+def poisson(rate: Float[Array, "*event"]) -> Distribution:
+    """Independent Poisson components; a rate of zero gives zeros."""
+    return _one_event(tfd.Poisson(rate, force_probs_to_zero_outside_support=True))
+
+
+def negative_binomial(size: Float[Array, "*event"], mean: Float[Array, "*event"]) -> Distribution:
+    """Independent negative binomial components of variance mean + mean²/size."""
+    return _one_event(tfd.NegativeBinomial(size, logits=log(mean) - jnp.log(size), require_integer_total_count=False))
+
+
+def binomial(total: int, probs: Float[Array, "*event"]) -> Distribution:
+    """Independent numbers of successes in `total` trials."""
+    return _one_event(tfd.Binomial(jnp.full_like(probs, total), probs=probs))
+
+
+def multinomial(total: int, probs: Float[Array, "N"]) -> Distribution:
+    """How often each of N outcomes came up in `total` trials."""
+    return distrax.Multinomial(total, logits=log(probs), dtype=probs.dtype)
+
+
+def log_negative_binomial(y: Array, size: Array, mean: Array) -> Array:
+    """log p(y) elementwise, without differences of large log-gamma functions."""
+    log_choose = -tfp.math.lbeta(size, y + 1) - jnp.log(size + y)
+    counted = y > 0
+    share = jnp.where(counted, log(mean) - jnp.log(mean + size), 0)
+    return log_choose - size * jnp.log1p(mean / size) + y * share
+
+
+def _one_event(distribution: tfd.Distribution) -> Distribution:
+    distribution = distrax.as_distribution(distribution)
+    return distrax.Independent(distribution, reinterpreted_batch_ndims=len(distribution.batch_shape))
+
+
+def _multinomial_marginals(joint: distrax.Multinomial) -> Distribution:
+    total = jnp.broadcast_to(joint.total_count[..., None], joint.probs.shape)
+    return distrax.as_distribution(tfd.Binomial(total, probs=joint.probs))
+
+
+def _multinomial_partial(joint: distrax.Multinomial, y: Array, observed: Bool[Array, "N"]) -> Array:
+    """The unobserved outcomes together are one outcome more, which took the rest of the trials."""
+    return partial_multinomial(joint.total_count, joint.probs, y, observed)
+
+
+def partial_multinomial(total: Array, probs: Float[Array, "N"], y: Array, observed: Bool[Array, "N"]) -> Array:
+    """log p of the observed counts of a multinomial distribution."""
+    y = jnp.where(observed, y, 0)
+    rest = total - jnp.sum(y, axis=-1)
+    left = jnp.sum(jnp.where(observed, 0, probs), axis=-1)
+    fits = (rest >= 0) & (jnp.any(~observed, axis=-1) | (rest == 0))
+    rest = jnp.maximum(rest, 0)
+    seen = jnp.where(y > 0, y * log(jnp.where(y > 0, probs, 1)), 0)
+    others = jnp.where(rest > 0, rest * log(jnp.where(rest > 0, left, 1)), 0)
+    factorials = jax.lax.lgamma(total + 1) - jnp.sum(jax.lax.lgamma(y + 1), axis=-1) - jax.lax.lgamma(rest + 1)
+    return jnp.where(fits, factorials + jnp.sum(seen, axis=-1) + others, -jnp.inf)
+
+
+MARGINALS[distrax.Multinomial] = _multinomial_marginals
+PARTIAL[distrax.Multinomial] = _multinomial_partial
