@@ -91,7 +91,17 @@ class Covariance(AbstractParameter):
         return cls(jax.vmap(semidefinite_root)(flat).reshape(matrix.shape))
 
 
-def value(parameter: Array | AbstractParameter) -> Any:
+class Constant(AbstractParameter):
+    """An array that is given, not learnt: no gradient reaches it and no fit moves it."""
+
+    array: Float[Array, "..."]
+
+    def constrained(self) -> Float[Array, "..."]:
+        """The array."""
+        return jax.lax.stop_gradient(self.array)
+
+
+def value(parameter: Array | AbstractParameter | None) -> Any:
     """The constrained value of a parameter; a plain array is its own value."""
     return parameter.constrained() if isinstance(parameter, AbstractParameter) else parameter
 
@@ -108,6 +118,8 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     A name is a dotted path of attributes, such as "transition" or "emission.scale"; it covers everything
     below it. Raises ValueError for a name that the model does not have.
     """
+    given = jax.tree.map(lambda node: isinstance(node, Constant), model, is_leaf=_is_constant)
+    given = jax.tree.leaves(jax.tree.map(lambda flag, node: jax.tree.map(lambda _: flag, node), given, model))
     leaves, structure = jax.tree_util.tree_flatten_with_path(model)
     paths = [_dotted(path) for path, _ in leaves]
     for name in frozen:
@@ -115,10 +127,14 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
             known = sorted({".".join(path.split(".")[:2]) for path in paths})
             raise ValueError(f"frozen: the model has no parameter {name!r}; it has {', '.join(known)}")
     free = [
-        eqx.is_inexact_array(leaf) and not any(_covers(name, path) for name in frozen)
-        for path, (_, leaf) in zip(paths, leaves, strict=True)
+        eqx.is_inexact_array(leaf) and not constant and not any(_covers(name, path) for name in frozen)
+        for path, (_, leaf), constant in zip(paths, leaves, given, strict=True)
     ]
     return jax.tree.unflatten(structure, free)
+
+
+def _is_constant(node: PyTree) -> bool:
+    return isinstance(node, Constant)
 
 
 def _dotted(path: tuple) -> str:

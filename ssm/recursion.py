@@ -73,6 +73,10 @@ class AbstractModel(eqx.Module):
         """
         return steps
 
+    def log_prior(self) -> Scalar:
+        """log p(parameters) up to a constant, added to the evidence in every fit; 0 without priors."""
+        return jnp.zeros(())
+
     def validate(self, ys: np.ndarray) -> None:
         """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
         return None
@@ -87,7 +91,6 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
     """
 
     is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
-    predicts_at_once: ClassVar[bool] = False  # is predicting for all times at once cheaper than keeping predictions?
 
     def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
         """p(x_1), or the first hidden state."""
@@ -123,6 +126,11 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         then runs this one.
         """
         return None
+
+    @property
+    def predicts_at_once(self) -> bool:
+        """Whether predicting for all times at once, after the scan, is cheaper than keeping predictions."""
+        return False
 
     @property
     def feeds_back(self) -> bool:

@@ -62,9 +62,12 @@ def scan(
 
 
 def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any) -> Any:
-    """p(x_t | y_<t) at all times at once, from the filtered beliefs (T, ...) of a run that began with `init`."""
+    """p(x_t | y_<t) at all times, from the filtered beliefs (T, ...) of a run that began with `init`."""
     walk, belief, steps = _prepare_walk(recursion, steps, None, None, everything, begin=0)
-    return jax.vmap(walk.prior)(prepend(belief, index(filtered, slice(None, -1))), steps)
+    before = prepend(belief, index(filtered, slice(None, -1)))
+    if recursion.predicts_at_once:
+        return jax.vmap(walk.prior)(before, steps)
+    return jax.lax.map(lambda each: walk.prior(*each), (before, steps))
 
 
 def _prepare_walk(

@@ -26,12 +26,17 @@ class Chain(NamedTuple):
 
 
 def enumerate_paths(initial: np.ndarray, transition: np.ndarray, log_likelihoods: np.ndarray) -> Chain:
-    """All paths and their probabilities; for small K and T. Zero rows of log_likelihoods mean unobserved."""
+    """All paths and their probabilities; for small K and T. Zero rows of log_likelihoods mean unobserved.
+
+    `transition` is (K, K), or (T, K, K) with the matrix that leads into t at t.
+    """
     total, size = log_likelihoods.shape
+    transition = np.broadcast_to(transition, (total, size, size))
     paths = np.indices((size,) * total).reshape(total, -1).T  # (K**T, T)
     with np.errstate(divide="ignore"):
         log_initial, log_transition = np.log(initial), np.log(transition)
-    moves = np.concatenate([log_initial[paths[:, :1]], log_transition[paths[:, :-1], paths[:, 1:]]], axis=1)
+    steps = log_transition[np.arange(1, total), paths[:, :-1], paths[:, 1:]]
+    moves = np.concatenate([log_initial[paths[:, :1]], steps], axis=1)
     seen = log_likelihoods[np.arange(total), paths]  # (K**T, T)
     # Sums over all paths count every prefix K**(T-t) times, which every ratio below cancels.
     before = np.cumsum(moves, 1) + np.cumsum(seen, 1) - seen

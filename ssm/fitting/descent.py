@@ -89,10 +89,12 @@ def _one_epoch(
 ) -> tuple[PyTree, PyTree, Array]:
     """One pass over the data: new parameters and optimiser memory, and the evidence of the pass."""
 
+    whole = _count(sequences, None)
+
     def step(carry: tuple, batch: tuple) -> tuple:
         free, memory = carry
         these, weights, batch_key = batch
-        loss, gradient = jax.value_and_grad(_loss)(free, fixed, these, weights, plan.schedule, batch_key)
+        loss, gradient = jax.value_and_grad(_loss)(free, fixed, these, weights, whole, plan.schedule, batch_key)
         free, memory = plan.optimiser.update(gradient, memory, free)
         return (free, memory), -loss * _count(these, weights)
 
@@ -124,13 +126,17 @@ def _loss(
     fixed: PyTree,
     sequences: Sequences,
     weights: Array | None,
+    whole: Array,
     schedule: AbstractSchedule,
     key: Key | None,
 ) -> Array:
-    """Negative log-evidence per observation."""
+    """Negative log-evidence (and log-prior) per observation; `whole` observations are in all the data."""
     log_probs = _evidence_each(free, fixed, sequences, schedule, key)
     total = jnp.sum(log_probs if weights is None else jnp.where(weights, log_probs, 0))
-    return -total / _count(sequences, weights)
+    count = _count(sequences, weights)
+    # A mini-batch bears its share of the prior, so that an epoch counts it once.
+    prior = constrain(eqx.combine(free, fixed)).log_prior().astype(total.dtype)
+    return -(total + prior * count / whole) / count
 
 
 def _evidence_each(
@@ -146,6 +152,13 @@ def total_evidence(
 ) -> Array:
     """Log-evidence of all sequences."""
     return jnp.sum(_evidence_each(free, fixed, sequences, schedule, key))
+
+
+@eqx.filter_jit
+def objective(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:
+    """What is climbed: log-evidence of all sequences plus log-prior."""
+    evidence = total_evidence(free, fixed, sequences, schedule, key)
+    return evidence + constrain(eqx.combine(free, fixed)).log_prior().astype(evidence.dtype)
 
 
 def _count(sequences: Sequences, weights: Array | None) -> Array:

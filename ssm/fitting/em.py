@@ -1,5 +1,6 @@
 """Expectation maximisation: the statistics of the evidence, and the parameters that fit them best."""
 
+from functools import partial
 from pathlib import Path
 
 import equinox as eqx
@@ -76,7 +77,8 @@ class EM(eqx.Module):
                 bar.advance(count, float(np.nanmax(history[0, :, -1])))
                 if checkpoint is not None:
                     checkpoints.save(checkpoint, state, history)
-            final = [np.asarray(clock.call(total_evidence, state.models, sequences))]
+            reached = partial(total_evidence, with_prior=True)
+            final = [np.asarray(clock.call(reached, state.models, sequences))]
             final.append(
                 np.full_like(final[0], np.nan)
                 if validation is None

@@ -98,19 +98,21 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     statistics, log_evidence = over_sequences(expect, sequences, None)
     best = plain.maximise(statistics, sequences.steps, frozenset(frozen))
     free = trainable(model, frozen)
-    return jax.tree.map(lambda new, old, use: new if use else old, best, model, free), jnp.sum(log_evidence)
+    improved = jax.tree.map(lambda new, old, use: new if use else old, best, model, free)
+    return improved, jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
 
 
 @eqx.filter_jit
-def total_evidence(models: PyTree, sequences: Sequences) -> Float[Array, "R"]:
-    """Log-evidence of all sequences under each restart's model."""
+def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = False) -> Float[Array, "R"]:
+    """Log-evidence of all sequences under each restart's model, and its log-prior if that is asked for."""
     alone = jax.tree.leaves(models)[0].shape[0] == 1
 
     def one(model: PyTree) -> Array:
         plain = constrain(model)
         fast = alone and not sequences.batched
         run = lambda steps, key: evidence(plain, steps, resolve("auto", plain), key, fast=fast)
-        return jnp.sum(over_sequences(run, sequences, None))
+        log_evidence = jnp.sum(over_sequences(run, sequences, None))
+        return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 
     return _each(one, models)
 

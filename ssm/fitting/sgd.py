@@ -12,7 +12,7 @@ from ssm.data import Sequences
 from ssm.fitting import checkpoint as checkpoints
 from ssm.fitting.checks import check_possible
 from ssm.fitting.clock import Clock
-from ssm.fitting.descent import CHUNK, Plan, State, run_epochs, start, total_evidence
+from ssm.fitting.descent import CHUNK, Plan, State, objective, run_epochs, start
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.progress import Progress
 from ssm.fitting.result import Fit
@@ -95,7 +95,7 @@ class SGD(eqx.Module):
                 bar.advance(count, float(history[0, -1]))
                 if checkpoint is not None:
                     checkpoints.save(checkpoint, state, history)
-            final = clock.call(eqx.filter_jit(total_evidence), state.free, fixed, sequences, plan.schedule, key)
+            final = clock.call(objective, state.free, fixed, sequences, plan.schedule, key)
         if plan.batch_size is None:  # what entered the next epoch is what this one reached
             history = np.stack([np.append(history[0], float(final)), np.append(history[1], np.nan)])
         return _result(state, fixed, history, np.asarray(times), clock, validation is not None)

@@ -1,7 +1,7 @@
 """The hidden Markov model: the recursion whose belief is a distribution over K states."""
 
 import dataclasses
-from typing import ClassVar, final
+from typing import Any, Literal, final
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from ssm.beliefs import Categorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood
-from ssm.linalg import multiply, row_times_matrix
+from ssm.linalg import multiply
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
@@ -25,50 +25,63 @@ from ssm.recursion import (
     flatten_steps,
     seen_steps,
 )
-from ssm.recursions.chain import Counts, ReversedChain
+from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.transitions.base import AbstractTransition, normalised, random_like
+from ssm.transitions.homogeneous import Homogeneous
+from ssm.trees import index
 
 
 @final
 class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorical], AbstractStateSpace):
     """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
 
-    Shapes: `initial` (K,), `transition` (K, K) with rows that sum to one, `emission` an `ssm.emissions` family
-    of K states. Probabilities are stored as logits; hard zeros stay exactly zero in training. Raises ValueError
-    when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the forward recursion
-    normalised at every step (section V.A).
+    Shapes: `initial` (K,), or "stationary": the distribution that the transition leaves as it is; `transition`
+    (K, K) with rows that sum to one, or an `ssm.transitions` object; `emission` an `ssm.emissions` family of K
+    states. Probabilities are stored as logits; hard zeros stay exactly zero in training. Raises ValueError when
+    shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the forward recursion normalised at
+    every step (section V.A).
 
     Beliefs are probabilities, not their logarithms: a state whose share falls below 1e-38 in float32 (1e-308 in
     float64) of the likeliest one's is lost unless a transition leads back to it. Chains without such transitions,
     over data that first speak against a state and then for it by more than that, need float64.
     """
 
-    predicts_at_once: ClassVar[bool] = True
-
-    _initial: Simplex | Float[Array, "K"]
-    _transition: Simplex | Float[Array, "K K"]
+    _initial: Simplex | Float[Array, "K"] | None  # None: stationary
+    _transition: AbstractTransition
     emission: AbstractEmission
 
-    def __init__(self, initial: Array, transition: Array, emission: AbstractEmission):
+    def __init__(
+        self,
+        initial: Array | Literal["stationary"],
+        transition: Array | AbstractTransition,
+        emission: AbstractEmission,
+    ):
         if not isinstance(emission, AbstractEmission):
             raise TypeError(f"emission: expected a family of ssm.emissions, got {type(emission).__name__}")
         size = emission.num_states
-        initial = checks.probabilities("initial", initial, ("K",))
-        if initial.shape != (size,):
-            raise ValueError(f"initial: the emission has K = {size} states, got shape {tuple(initial.shape)}")
-        self._initial = Simplex.of(initial)
-        self._transition = Simplex.of(checks.probabilities("transition", transition, (size, size)))
-        self.emission = emission
+        if not isinstance(transition, AbstractTransition):
+            transition = Homogeneous(transition, num_states=size)
+        if transition.num_states != size:
+            raise ValueError(f"transition: the emission has K = {size} states, got one of {transition.num_states}")
+        self.emission, self._transition = emission, transition
+        self._initial = _initial(initial, transition, size)
+        _common_inputs(emission, transition)
 
     @property
     def initial(self) -> Float[Array, "K"]:
-        """p(x_1)."""
-        return value(self._initial)
+        """p(x_1); for a stationary start it follows from the transition."""
+        return self._transition.stationary() if self._initial is None else value(self._initial)
 
     @property
     def transition(self) -> Float[Array, "K K"]:
-        """p(x_t = j | x_{t-1} = i) in row i, column j."""
-        return value(self._transition)
+        """p(x_t = j | x_{t-1} = i) in row i, column j; of a transition that varies, see `dynamics`."""
+        return self._transition.matrix()
+
+    @property
+    def dynamics(self) -> AbstractTransition:
+        """How the chain moves, with its structure."""
+        return self._transition
 
     @property
     def num_states(self) -> int:
@@ -92,8 +105,18 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
 
     @property
     def num_inputs(self) -> int | None:
-        """As the emission's."""
-        return self.emission.num_inputs
+        """What the emission and the transition read: both see the same inputs."""
+        return _common_inputs(self.emission, self._transition)
+
+    @property
+    def num_steps(self) -> int | None:
+        """As the transition's."""
+        return self._transition.num_steps
+
+    @property
+    def predicts_at_once(self) -> bool:
+        """Where predicting is one matrix product for all times."""
+        return self._transition.is_one_matrix
 
     def validate(self, ys: np.ndarray) -> None:
         """As the emission's."""
@@ -104,41 +127,45 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
     def prepare(self, steps: Step) -> Step:
         """Observations to the table of log-likelihoods (T, K), for all times at once."""
         table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
-        return dataclasses.replace(steps, y=table)
+        return dataclasses.replace(steps, y=table, u=self._known(steps))
 
     def quicken(self, steps: Step) -> tuple["HMM", Step]:
         """Exponentials outside the scan, relative to the best state of each row."""
         emission, ys = self.emission.quicken(steps.y, steps.u, steps.observed)
         model = eqx.tree_at(lambda m: m.emission, self, emission)
-        return model, dataclasses.replace(steps, y=ys)
+        return model, dataclasses.replace(steps, y=ys, u=self._known(steps))
 
-    def init(self, u: PyTree = None, *, key: Key | None = None) -> Categorical:
+    def _known(self, steps: Step) -> Known:
+        return Known(steps.u, self._transition.prepare(steps.u, steps.t))
+
+    def init(self, u: Known | None = None, *, key: Key | None = None) -> Categorical:
         """π."""
         return Categorical(self.initial)
 
-    def predict(self, belief: Categorical, u: PyTree = None, *, key: Key | None = None) -> Categorical:
+    def predict(self, belief: Categorical, u: Known = NOTHING, *, key: Key | None = None) -> Categorical:
         """p A."""
-        return Categorical(row_times_matrix(belief.probs, self.transition))
+        return Categorical(self._transition.push(belief.probs, u.transition))
 
-    def update(self, prior: Categorical, u: PyTree, y: PyTree, *, key: Key | None = None) -> tuple[Categorical, Scalar]:
+    def update(self, prior: Categorical, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Categorical, Scalar]:
         """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
         return self.emission.likelihood(y).reweigh(prior)
 
-    def emit(self, prior: Categorical, u: PyTree = None) -> Distribution:
+    def emit(self, prior: Categorical, u: Known = NOTHING) -> Distribution:
         """The mixture of the emissions."""
-        return self.emission.mixture(prior.probs, u)
+        return self.emission.mixture(prior.probs, u.emission)
 
-    def lift(self, u: PyTree, y: LogLikelihood | None) -> MarkovMap:
+    def lift(self, u: Known, y: LogLikelihood | None) -> MarkovMap:
         """A diag(likelihood)."""
-        unseen = jnp.zeros(self.num_states, self.transition.dtype)
+        matrix = self._transition.matrix(u.transition)
+        unseen = jnp.zeros(self.num_states, matrix.dtype)
         if y is None:
-            return MarkovMap.of(self.transition, unseen)
+            return MarkovMap.of(matrix, unseen)
         # What no state can emit is passed over, as `reweigh` does: later steps can still be told apart.
-        return MarkovMap.of(self.transition, jnp.where(jnp.all(y.values == -jnp.inf), unseen, y.values))
+        return MarkovMap.of(matrix, jnp.where(jnp.all(y.values == -jnp.inf), unseen, y.values))
 
-    def reverse(self, filtered: Categorical, predicted: Categorical, u: PyTree) -> "ReversedChain":
+    def reverse(self, filtered: Categorical, predicted: Categorical, u: Known) -> "ReversedChain":
         """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A."""
-        return ReversedChain(filtered.probs, self.transition, predicted.probs)
+        return ReversedChain(filtered.probs, self._transition, u.transition, predicted.probs)
 
     def settle(self, smoothed: Categorical) -> Categorical:
         """Rows that sum to one again."""
@@ -158,8 +185,8 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         if steps.first is not None:
             starts = steps.first.at[0].set(True)[:, None]
             gain, initial = jnp.where(starts, 0, gain), jnp.sum(jnp.where(starts, states, 0), axis=0)
-        transitions = self.transition * multiply(filtered.probs[:-1].T, gain[1:])
-        return Counts(initial, transitions, states)
+        us = index(self._transition.prepare(steps.u, steps.t), slice(1, None))
+        return Counts(initial, self._transition.count(filtered.probs[:-1], gain[1:], us), states)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
         """Q = Σ initial log π + Σ transitions log A + Σ_t Σ_k states log p(y_t | k)."""
@@ -168,61 +195,94 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         possible = seen & (values != -jnp.inf)  # the impossible has no slope to climb
         terms = jnp.where(possible, statistics.states * jnp.where(possible, values, 0), 0)
         emitted = jnp.sum(jnp.where(seen & ~possible, -jnp.inf, terms))
-        return dot_log(statistics.initial, self.initial) + dot_log(statistics.transitions, self.transition) + emitted
+        us = index(steps.u.transition, slice(1, None))
+        moved = self._transition.expected_log_prob(statistics.transitions, us)
+        return dot_log(statistics.initial, self.initial) + moved + emitted
+
+    def log_prior(self) -> Scalar:
+        """That of the transition."""
+        return self._transition.log_prior()
 
     def maximise(self, statistics: Counts, steps: Step, frozen: frozenset[str] = frozenset()) -> "HMM":
         """Expected counts, normalised, and the M-step of the emission (Baum et al. 1970)."""
-        size = self.num_states
-        starts = jnp.sum(statistics.initial.reshape(-1, size), axis=0)
-        moves = jnp.sum(statistics.transitions.reshape(-1, size, size), axis=0)
-        flat = flatten_steps(steps, self.event_shape)
-        inner = frozenset(name.removeprefix("emission.") for name in frozen if name.startswith("emission."))
         emission = self.emission
         if "emission" not in frozen:
-            states = statistics.states.reshape(-1, size)
-            emission = emission.maximise(states, flat.y, flat.u, flat.observed, inner)
-        return HMM(
-            self.initial if "initial" in frozen else _normalised(starts, self.initial),
-            self.transition if "transition" in frozen else _normalised(moves, self.transition),
-            emission,
-        )
+            flat = flatten_steps(steps, self.event_shape)
+            states = statistics.states.reshape(-1, self.num_states)
+            emission = emission.maximise(states, flat.y, flat.u, flat.observed, _inner("emission", frozen))
+        starts = statistics.initial.reshape(-1, self.num_states)
+        moves, us = statistics.transitions, self._transition.prepare(steps.u, steps.t)
+        if steps.t.ndim == 1:
+            us = index(us, slice(1, None))
+        else:
+            moves = self._transition.merge(moves)
+            us = jax.tree.map(lambda leaf: leaf[:, 1:].reshape(-1, *leaf.shape[2:]), us)
+        initial, transition = self._move(jnp.sum(starts, axis=0), moves, us, frozen)
+        return HMM(initial, transition, emission)
+
+    def _move(self, starts: Float[Array, "K"], moves: PyTree, us: PyTree, frozen: frozenset[str]) -> tuple:
+        """The M-step of the chain."""
+        held = "transition" in frozen
+        inner = _inner("transition", frozen)
+        if self._initial is None:
+            both = self._transition if held else self._transition.maximise_stationary(moves, starts, inner)
+            return "stationary", both
+        initial = self.initial if "initial" in frozen else normalised(starts, self.initial)
+        return initial, self._transition if held else self._transition.maximise(moves, us, inner)
 
     def restart(self, key: Key, steps: Step) -> "HMM":
         """Random probabilities on the same support; an emission started from the data."""
         for_initial, for_transition, for_emission = jax.random.split(key, 3)
         flat = flatten_steps(steps, self.event_shape)
         return HMM(
-            _random_like(for_initial, self.initial),
-            _random_like(for_transition, self.transition),
+            "stationary" if self._initial is None else random_like(for_initial, self.initial),
+            self._transition.restart(for_transition),
             self.emission.restart(for_emission, flat.y, flat.u, seen_steps(flat)),
         )
 
     # -- drawing ----------------------------------------------------------------------------------------------
 
-    def initial_state(self, u: PyTree) -> Distribution:
+    def initial_state(self, u: Known) -> Distribution:
         """π."""
         return categorical(self.initial)
 
-    def next_state(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+    def next_state(self, state: Int[Array, ""], u: Known) -> Distribution:
         """Row `state` of A."""
-        return categorical(self.transition[state])
+        return categorical(self._transition.row(state, u.transition))
 
-    def observation(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+    def observation(self, state: Int[Array, ""], u: Known) -> Distribution:
         """The emission of `state`."""
-        return self.emission.given(state, u)
+        return self.emission.given(state, u.emission)
 
 
 def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
     return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None]
 
 
-def _normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
-    """Counts as probabilities; a row that was never visited stays as it is, since every value maximises."""
-    total = jnp.sum(counts, axis=-1, keepdims=True)
-    return jnp.where(total > 0, ratio(counts, total), otherwise)
+def _inner(name: str, frozen: frozenset[str]) -> frozenset[str]:
+    """The frozen names below `name`, as it sees them."""
+    return frozenset(each.removeprefix(name + ".") for each in frozen if each.startswith(name + "."))
 
 
-def _random_like(key: Key, probs: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
-    """Uniform on the simplex spanned by the possible outcomes."""
-    draws = jnp.where(probs > 0, jax.random.exponential(key, probs.shape, probs.dtype), 0)
-    return draws / jnp.sum(draws, axis=-1, keepdims=True)
+def _initial(initial: Any, transition: AbstractTransition, size: int) -> Simplex | None:
+    if isinstance(initial, str):
+        if initial != "stationary":
+            raise ValueError(f'initial: expected probabilities (K,) or "stationary", got {initial!r}')
+        transition.stationary()  # TypeError here if it has none
+        return None
+    initial = checks.probabilities("initial", initial, ("K",))
+    if initial.shape != (size,):
+        raise ValueError(f"initial: the emission has K = {size} states, got shape {tuple(initial.shape)}")
+    return Simplex.of(initial)
+
+
+def _common_inputs(emission: AbstractEmission, transition: AbstractTransition) -> int | None:
+    counts = {count for count in (emission.num_inputs, transition.num_inputs) if count != 0}
+    if None in counts or not counts:
+        return None if counts else 0
+    if len(counts) > 1:
+        raise ValueError(
+            f"transition: it reads {transition.num_inputs} inputs per step and the emission {emission.num_inputs}; "
+            "both see the same u_t, so give the ones that are not used zero weights"
+        )
+    return counts.pop()

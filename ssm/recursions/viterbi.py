@@ -9,8 +9,10 @@ from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion, Step
+from ssm.recursions.chain import Known
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.transitions.base import AbstractTransition
 
 
 @final
@@ -32,9 +34,9 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
         """log π."""
         return Scores(log(self.model.initial))
 
-    def predict(self, belief: Scores, u: PyTree, *, key: Key | None = None) -> Scores:
+    def predict(self, belief: Scores, u: Known, *, key: Key | None = None) -> Scores:
         """max_i (δ_i + log A_ij)."""
-        return Scores(jnp.max(belief.values[:, None] + log(self.model.transition), axis=0))
+        return Scores(self.model.dynamics.best(belief.values, u.transition))
 
     def update(self, prior: Scores, u: PyTree, y: LogLikelihood, *, key: Key | None = None) -> tuple[Scores, Scalar]:
         """Add the log-likelihood; take out the best score, which is the increment."""
@@ -44,22 +46,23 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
         values = jnp.where(impossible, prior.values, values)
         return Scores(values - best_score(values)), highest
 
-    def lift(self, u: PyTree, y: LogLikelihood | None) -> MaxPlusMap:
+    def lift(self, u: Known, y: LogLikelihood | None) -> MaxPlusMap:
         """log A_ij + log-likelihood_j."""
-        matrix = log(self.model.transition)
+        matrix = log(self.model.dynamics.matrix(u.transition))
         return MaxPlusMap(matrix if y is None else matrix + y.values)
 
-    def reverse(self, filtered: Scores, predicted: Scores, u: PyTree) -> "BestPredecessor":
+    def reverse(self, filtered: Scores, predicted: Scores, u: Known) -> "BestPredecessor":
         """x_t = argmax_i (δ_i + log A_i,x_{t+1})."""
-        return BestPredecessor(filtered.values, log(self.model.transition))
+        return BestPredecessor(filtered.values, self.model.dynamics, u.transition)
 
 
 class BestPredecessor(AbstractKernel[Scores]):
     """The state before, on the best path through the state after."""
 
     values: Float[Array, "K"]
-    log_transition: Float[Array, "K K"]
+    transition: AbstractTransition
+    u: PyTree  # what the transition is told of the state after
 
     def sample(self, key: Key | None, state: Int[Array, ""]) -> Int[Array, ""]:
         """The best predecessor; nothing is drawn."""
-        return jnp.argmax(self.values + self.log_transition[:, state])
+        return jnp.argmax(self.values + log(self.transition.column(state, self.u)))

@@ -1,0 +1,122 @@
+"""p(x_t = j | x_{t-1} = i, u_t) over K discrete states, as a linear operator.
+
+A chain only ever multiplies by its transition matrix A_t: from the left to predict, from the right to smooth.
+A transition says how, so that a matrix with structure (sparse, low rank, a product of chains, durations) costs
+what its structure costs, and no (T, K, K) array is ever made.
+"""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.logspace import log
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.trees import float_dtype
+
+
+class AbstractTransition(eqx.Module):
+    """How a chain moves. `u` is what `prepare` made of one instant's input.
+
+    Laws (tests/test_transitions.py): with A = matrix(u), `push(p, u)` is p A, `pull(v, u)` is A v, `row` and
+    `column` are its rows and columns, `best` is the (max, +) product with log A.
+    """
+
+    is_one_matrix: ClassVar[bool] = False  # is pushing all times at once one product, without an array per time?
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    @property
+    def num_inputs(self) -> int | None:
+        """Size of u_t: 0 if the chain reads no inputs."""
+        return 0
+
+    @property
+    def num_steps(self) -> int | None:
+        """How many times the parameters cover; None if they do not vary in time."""
+        return None
+
+    def prepare(self, us: PyTree, times: Int[Array, "*lead"]) -> PyTree:
+        """What the methods below want to see at each of the times (T,); nothing, by default."""
+        return None
+
+    def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """Σ_i probs_i A_ij."""
+        raise NotImplementedError
+
+    def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """Σ_j A_ij values_j."""
+        raise NotImplementedError
+
+    def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
+        """A itself, for schedules that compose maps and for reading."""
+        return jax.vmap(lambda row: self.push(row, u))(jnp.eye(self.num_states, dtype=float_dtype(self)))
+
+    def row(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
+        """p(x_t = . | x_{t-1} = state)."""
+        return self.push(self._point(state), u)
+
+    def column(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
+        """p(x_t = state | x_{t-1} = .)."""
+        return self.pull(self._point(state), u)
+
+    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """max_i (scores_i + log A_ij), for the most probable path."""
+        return jnp.max(scores[:, None] + log(self.matrix(u)), axis=0)
+
+    def stationary(self) -> Float[Array, "K"]:
+        """The distribution that the chain leaves as it is; TypeError where A changes with time."""
+        raise TypeError(f"initial: a {type(self).__name__} transition has no stationary distribution to start from")
+
+    def _point(self, state: Int[Array, ""]) -> Float[Array, "K"]:
+        return jax.nn.one_hot(state, self.num_states, dtype=float_dtype(self))
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> PyTree:
+        """Expected moves: the sufficient statistics of Σ_t ξ_t(i, j) = Σ_t before_ti A_ij gain_tj."""
+        raise NotImplementedError
+
+    def merge(self, counts: PyTree) -> PyTree:
+        """Counts (B, ...) of B sequences as those of all: their sum, unless the moves are kept one by one."""
+        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
+
+    def expected_log_prob(self, counts: PyTree, us: PyTree) -> Scalar:
+        """Σ_m Σ_ij ξ_m(i, j) log A_ij(u_m) for the M moves that were counted, with their prepared inputs (M, ...)."""
+        raise NotImplementedError
+
+    def maximise(self, counts: PyTree, us: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
+        """The transition of highest expected log-probability plus log-prior; arguments as in `expected_log_prob`."""
+        raise NotImplementedError
+
+    def maximise_stationary(
+        self, counts: PyTree, starts: Float[Array, "K"], frozen: frozenset[str] = frozenset()
+    ) -> Self:
+        """As `maximise`, where sequences also start (`starts` of them in each state) from what is stationary."""
+        self.stationary()
+        raise NotImplementedError(f"EM from a stationary start is not written for {type(self).__name__}; use ssm.SGD")
+
+    def log_prior(self) -> Scalar:
+        """log p(parameters) up to a constant; 0 without a prior."""
+        return jnp.zeros(())
+
+    def restart(self, key: Key) -> Self:
+        """Random parameters of the same structure."""
+        raise NotImplementedError
+
+
+def normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """Counts as probabilities; a row that was never visited stays as it is, since every value maximises."""
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    possible = total > 0
+    return jnp.where(possible, counts / jnp.where(possible, total, 1), otherwise)
+
+
+def random_like(key: Key, probs: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """Uniform on the simplex spanned by the possible outcomes."""
+    draws = jnp.where(probs > 0, jax.random.exponential(key, probs.shape, probs.dtype), 0)
+    return draws / jnp.sum(draws, axis=-1, keepdims=True)

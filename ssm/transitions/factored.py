@@ -1,0 +1,198 @@
+"""Large matrices that are small: sparse ones and ones of low rank."""
+
+from typing import ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.linalg import matrix_times_column, multiply, row_times_matrix
+from ssm.logspace import dot_log, log
+from ssm.parameters import Simplex, value
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.transitions.base import AbstractTransition, normalised, random_like
+
+
+@final
+class LowRank(AbstractTransition):
+    """A = leave @ enter: from state i to a class r, and from the class to state j; O(K R) a step.
+
+    Shapes: `leave` (K, R), `enter` (R, K), rows sum to one. EM counts moves through the classes, which are one
+    more latent variable (aggregate Markov models: Saul & Pereira 1997).
+    """
+
+    is_one_matrix: ClassVar[bool] = True
+
+    _leave: Simplex | Float[Array, "K R"]
+    _enter: Simplex | Float[Array, "R K"]
+
+    def __init__(self, leave: Array, enter: Array):
+        leave = checks.probabilities("leave", leave, ("K", "R"))
+        self._leave = Simplex.of(leave)
+        self._enter = Simplex.of(checks.probabilities("enter", enter, leave.shape[::-1]).astype(leave.dtype))
+
+    @property
+    def leave(self) -> Float[Array, "K R"]:
+        """p(class | x_{t-1})."""
+        return value(self._leave)
+
+    @property
+    def enter(self) -> Float[Array, "R K"]:
+        """p(x_t | class)."""
+        return value(self._enter)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.leave.shape[0]
+
+    def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """(p leave) enter."""
+        return row_times_matrix(row_times_matrix(probs, self.leave), self.enter)
+
+    def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """leave (enter v)."""
+        return matrix_times_column(self.leave, matrix_times_column(self.enter, values))
+
+    def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
+        """leave @ enter."""
+        return multiply(self.leave, self.enter)
+
+    def count(
+        self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree
+    ) -> tuple[Float[Array, "K R"], Float[Array, "R K"]]:
+        """Expected moves into and out of each class."""
+        left = self.leave * multiply(before.T, multiply(gain, self.enter.T))
+        right = self.enter * multiply(multiply(before, self.leave).T, gain)
+        return left, right
+
+    def expected_log_prob(self, counts: tuple[Float[Array, "K R"], Float[Array, "R K"]], us: PyTree) -> Scalar:
+        """Σ counts log leave + Σ counts log enter: Q with the classes among what is latent."""
+        return dot_log(counts[0], self.leave) + dot_log(counts[1], self.enter)
+
+    def maximise(
+        self,
+        counts: tuple[Float[Array, "K R"], Float[Array, "R K"]],
+        us: PyTree,
+        frozen: frozenset[str] = frozenset(),
+    ) -> "LowRank":
+        """Expected moves as shares of each row."""
+        leave = self.leave if "leave" in frozen else normalised(counts[0], self.leave)
+        enter = self.enter if "enter" in frozen else normalised(counts[1], self.enter)
+        return LowRank(leave, enter)
+
+    def stationary(self) -> Float[Array, "K"]:
+        """That of the classes (R of them), sent on to the states."""
+        classes = multiply(self.enter, self.leave)  # (R, R)
+        system = jnp.eye(len(classes), dtype=classes.dtype) - classes + 1
+        return row_times_matrix(jnp.linalg.solve(system.T, jnp.ones(len(classes), classes.dtype)), self.enter)
+
+    def restart(self, key: Key) -> "LowRank":
+        """Random rows on the same support."""
+        for_leave, for_enter = jax.random.split(key)
+        return LowRank(random_like(for_leave, self.leave), random_like(for_enter, self.enter))
+
+
+@final
+class Sparse(AbstractTransition):
+    """p(x_t = successors[i, e] | x_{t-1} = i) = probs[i, e]: E possible moves from each state, O(K E) a step.
+
+    Shapes: `successors` (K, E) distinct states in each row, `probs` (K, E) with rows that sum to one (zeros fill
+    up states with fewer moves). Raises ValueError for states out of range or named twice in a row.
+    """
+
+    _probs: Simplex | Float[Array, "K E"]
+    successors: Int[Array, "K E"]
+    # Where the moves into each state stand among the K E moves; K E, which reads as zero, fills up.
+    arrivals: Int[Array, "K P"]
+
+    def __init__(self, successors: Array, probs: Array):
+        if not checks.is_concrete(successors):
+            raise TypeError("successors: the structure of a sparse transition must be known before compiling")
+        targets = np.asarray(successors)
+        _check_structure(targets)
+        self._probs = Simplex.of(checks.probabilities("probs", probs, targets.shape))
+        self.successors = jnp.asarray(targets)
+        self.arrivals = jnp.asarray(_arrivals(targets))
+
+    @property
+    def probs(self) -> Float[Array, "K E"]:
+        """Probability of each possible move."""
+        return value(self._probs)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.probs.shape[0]
+
+    def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """The sum of what arrives in each state: gathered, since scattering is slow."""
+        flow = (probs[:, None] * self.probs).reshape(-1)  # (K E,)
+        return jnp.sum(flow.at[self.arrivals].get(mode="fill", fill_value=0), axis=1)
+
+    def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """The average over each state's successors."""
+        return jnp.sum(self.probs * values[self.successors], axis=1)
+
+    def column(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
+        """The moves into `state`."""
+        return jnp.sum(jnp.where(self.successors == state, self.probs, 0), axis=1)
+
+    def row(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
+        """The moves out of `state`."""
+        return jnp.zeros(self.num_states, self.probs.dtype).at[self.successors[state]].add(self.probs[state])
+
+    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """The best of what arrives in each state."""
+        moves = (scores[:, None] + log(self.probs)).reshape(-1)
+        return jnp.max(moves.at[self.arrivals].get(mode="fill", fill_value=-jnp.inf), axis=1)
+
+    def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Float[Array, "K E"]:
+        """Expected uses of each move, one of the E at a time."""
+        uses = [jnp.sum(before * gain[:, self.successors[:, e]], axis=0) for e in range(self.successors.shape[1])]
+        return self.probs * jnp.stack(uses, axis=1)
+
+    def expected_log_prob(self, counts: Float[Array, "K E"], us: PyTree) -> Scalar:
+        """Σ counts log probs."""
+        return dot_log(counts, self.probs)
+
+    def maximise(self, counts: Float[Array, "K E"], us: PyTree, frozen: frozenset[str] = frozenset()) -> "Sparse":
+        """Expected uses as shares of each row."""
+        return self if "probs" in frozen else self._with(normalised(counts, self.probs))
+
+    def restart(self, key: Key) -> "Sparse":
+        """Random rows on the same moves."""
+        return self._with(random_like(key, self.probs))
+
+    def _with(self, probs: Float[Array, "K E"]) -> "Sparse":
+        """The same structure, whose indices may be traced by now, with other probabilities."""
+        return eqx.tree_at(lambda m: m._probs, self, Simplex.of(probs))
+
+
+def _check_structure(successors: np.ndarray) -> None:
+    if successors.ndim != 2 or successors.dtype.kind not in "iu" or 0 in successors.shape:
+        raise ValueError(f"successors: expected integers (K, E), got {successors.dtype} {successors.shape}")
+    size = len(successors)
+    if successors.min() < 0 or successors.max() >= size:
+        raise ValueError(
+            f"successors: states are 0 .. {size - 1} (one row each), got {successors.min()} to {successors.max()}"
+        )
+    ordered = np.sort(successors, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+    if twice.any():
+        row = int(np.argmax(twice))
+        raise ValueError(f"successors: row {row} names a state twice: {successors[row].tolist()}")
+
+
+def _arrivals(successors: np.ndarray) -> np.ndarray:
+    """(K, P): for each state the positions, in the flat (K E,) list of moves, of those that lead to it."""
+    size = len(successors)
+    flat = successors.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    counts = np.bincount(flat, minlength=size)
+    table = np.full((size, max(counts.max(), 1)), flat.size)
+    place = np.arange(flat.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    table[flat[order], place] = order
+    return table

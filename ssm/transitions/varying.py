@@ -1,0 +1,188 @@
+"""Matrices that change with time: given one by one, or driven by inputs."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.climbing import climb
+from ssm.linalg import matrix_times_column, row_times_matrix
+from ssm.logspace import dot_log
+from ssm.parameters import IMPOSSIBLE, Simplex, value
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.transitions.base import AbstractTransition, normalised, random_like
+
+
+class Moves(eqx.Module):
+    """Expected moves one by one, each as three factors: ξ_m(i, j) = before_mi A_ij(u_m) gain_mj.
+
+    `old` is the transition that A belongs to: M K numbers where the products would be M K K.
+    """
+
+    before: Float[Array, "*batch M K"]
+    gain: Float[Array, "*batch M K"]
+    old: PyTree
+
+
+class _Varying(AbstractTransition):
+    """Shared: everything but A_t itself follows from `matrix`."""
+
+    def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """p A_t."""
+        return row_times_matrix(probs, self.matrix(u))
+
+    def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """A_t v."""
+        return matrix_times_column(self.matrix(u), values)
+
+    def row(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
+        """Row `state` of A_t."""
+        return self.matrix(u)[state]
+
+    def column(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
+        """Column `state` of A_t."""
+        return self.matrix(u)[:, state]
+
+    def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Moves:
+        """The moves themselves: each has a matrix of its own."""
+        return Moves(before, gain, jax.tree.map(jax.lax.stop_gradient, self))
+
+    def merge(self, counts: Moves) -> Moves:
+        """One after the other."""
+        flat = lambda array: array.reshape(-1, array.shape[-1])
+        return Moves(flat(counts.before), flat(counts.gain), jax.tree.map(lambda leaf: leaf[0], counts.old))
+
+    def expected_log_prob(self, counts: Moves, us: PyTree) -> Scalar:
+        """Σ_m Σ_ij ξ_m(i, j) log A_ij(u_m), one move at a time."""
+
+        @jax.checkpoint  # a derivative recomputes the matrix of a move, so that no (M, K, K) array is kept
+        def add(total: Scalar, move: tuple) -> tuple[Scalar, None]:
+            before, gain, u = move
+            expected = before[:, None] * counts.old.matrix(u) * gain
+            return total + dot_log(expected, self.matrix(u)), None
+
+        zero = jnp.zeros((), counts.before.dtype)
+        return jax.lax.scan(add, zero, (counts.before, counts.gain, us))[0]
+
+
+@final
+class TimeVarying(_Varying):
+    """p(x_t = j | x_{t-1} = i) = probs[t, i, j], one matrix (K, K) for each of T times; the first is not used.
+
+    Raises ValueError unless all rows sum to one. Sequences may be shorter than T, not longer.
+    """
+
+    _probs: Simplex | Float[Array, "T K K"]
+
+    def __init__(self, probs: Array):
+        size = jnp.shape(probs)[-1] if jnp.ndim(probs) else "K"
+        self._probs = Simplex.of(checks.probabilities("transition", probs, ("T", size, size)))
+
+    @property
+    def probs(self) -> Float[Array, "T K K"]:
+        """A_1 .. A_T."""
+        return value(self._probs)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.probs.shape[-1]
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.probs.shape[0]
+
+    def prepare(self, us: PyTree, times: Int[Array, "*lead"]) -> PyTree:
+        """The times: matrices are looked up inside the scan, where they are needed."""
+        return times
+
+    def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
+        """A_t, for u = t."""
+        return jax.lax.dynamic_index_in_dim(self.probs, u, keepdims=False)
+
+    def maximise(self, counts: Moves, us: PyTree, frozen: frozenset[str] = frozenset()) -> "TimeVarying":
+        """Expected moves at each time as shares of each row."""
+        if "probs" in frozen:
+            return self
+
+        def add(total: Float[Array, "T K K"], move: tuple) -> tuple[Float[Array, "T K K"], None]:
+            before, gain, t = move
+            return total.at[t].add(before[:, None] * counts.old.matrix(t) * gain), None
+
+        total, _ = jax.lax.scan(add, jnp.zeros_like(self.probs), (counts.before, counts.gain, us))
+        return TimeVarying(normalised(total, self.probs))
+
+    def restart(self, key: Key) -> "TimeVarying":
+        """Random rows on the same support."""
+        return TimeVarying(random_like(key, self.probs))
+
+
+@final
+class Driven(_Varying):
+    """p(x_t = j | x_{t-1} = i, u_t) ∝ probs[i, j] exp(weights[i, j] · u_t): a logistic regression in every row.
+
+    Shapes: `probs` (K, K), the transition at u = 0, whose zeros stay zeros for every input; `weights` (K, K, U).
+    The M-step climbs (generalised EM), since a row has no closed form. Source: Diebold, Lee & Weinbach 1994.
+    """
+
+    _probs: Simplex | Float[Array, "K K"]
+    weights: Float[Array, "K K U"]
+
+    def __init__(self, probs: Array, weights: Array):
+        size = jnp.shape(probs)[-1] if jnp.ndim(probs) else "K"
+        probs = checks.probabilities("transition", probs, (size, size))
+        self._probs = Simplex.of(probs)
+        self.weights = checks.real("weights", weights, (*probs.shape, "U")).astype(probs.dtype)
+
+    @property
+    def probs(self) -> Float[Array, "K K"]:
+        """A at u = 0."""
+        return value(self._probs)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.probs.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        """U."""
+        return self.weights.shape[-1]
+
+    def prepare(self, us: Float[Array, "*lead U"], times: Int[Array, "*lead"]) -> PyTree:
+        """The inputs."""
+        return us
+
+    def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
+        """A(u); at u = 0 unless it is given."""
+        if u is None:
+            return self.probs
+        possible = self.probs > 0
+        logits = jnp.where(possible, jnp.log(jnp.where(possible, self.probs, 1)), IMPOSSIBLE)
+        return jax.nn.softmax(logits + self.weights @ u, axis=-1)
+
+    def maximise(self, counts: Moves, us: PyTree, frozen: frozenset[str] = frozenset()) -> "Driven":
+        """A few steps of L-BFGS up Q."""
+        free = lambda name, new, old: old if name in frozen else new
+
+        def build(parameters: tuple) -> "Driven":
+            simplex, weights = parameters
+            return Driven(free("probs", simplex.constrained(), self.probs), free("weights", weights, self.weights))
+
+        def objective(parameters: tuple) -> Scalar:
+            simplex, weights = parameters
+            plain = eqx.tree_at(
+                lambda m: (m._probs, m.weights),
+                self,
+                (free("probs", simplex.constrained(), self.probs), free("weights", weights, self.weights)),
+            )
+            return plain.expected_log_prob(counts, us)
+
+        return build(climb(objective, (Simplex.of(self.probs), self.weights)))
+
+    def restart(self, key: Key) -> "Driven":
+        """Random rows on the same support; no effect of the inputs."""
+        return Driven(random_like(key, self.probs), jnp.zeros_like(self.weights))
