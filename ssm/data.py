@@ -62,6 +62,7 @@ def observe(
         padding=padding,
         t=times_of(lead, padding),
     )
+    model.validate_steps(steps)
     covered = model.num_steps
     if covered is not None and covered < lead[-1]:
         raise ValueError(f"ys: {lead[-1]} time steps, but the model's time-varying parameters cover only {covered}")
@@ -82,12 +83,14 @@ def future_steps(
             f"steps: time-varying parameters cover {covered} steps, but step {int(times.max()) + 1} was asked for"
         )
     kind = int if model.event_kind == "symbol" else float_dtype(model)
-    return Step(
+    steps = Step(
         u=inputs_of(model, inputs, lead, name),
         y=jnp.zeros((*lead, *model.event_shape), kind),
         observed=jnp.zeros(lead, bool),
         t=jnp.broadcast_to(times, lead),
     )
+    model.validate_steps(steps)
+    return steps
 
 
 def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Step:
@@ -97,7 +100,9 @@ def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Ste
     if tuple(ys.shape) != (*lead, *model.event_shape):
         raise ValueError(f"future_ys: expected shape {(*lead, *model.event_shape)}, got {tuple(ys.shape)}")
     ys, observed = observations(model, ys, None, None, lead)
-    return dataclasses.replace(ahead, y=ys, observed=observed)
+    steps = dataclasses.replace(ahead, y=ys, observed=observed)
+    model.validate_steps(steps)
+    return steps
 
 
 def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:

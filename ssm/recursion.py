@@ -81,6 +81,10 @@ class AbstractModel(eqx.Module):
         """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
         return None
 
+    def validate_steps(self, steps: Step) -> None:
+        """Raise ValueError or TypeError if concrete steps, (T, ...) or (B, T, ...), are not what the model takes."""
+        return None
+
 
 class AbstractRecursion(AbstractModel, Generic[Belief]):
     """One instant of a model over sequences.
@@ -126,6 +130,10 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         then runs this one.
         """
         return None
+
+    def draw_state(self, prior: Belief, key: Key) -> Belief:
+        """A prior that is certain of one state, drawn from it, for drawing sequences; a point is certain already."""
+        return prior
 
     @property
     def predicts_at_once(self) -> bool:

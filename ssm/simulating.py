@@ -69,8 +69,9 @@ def _draw_state(model: AbstractStateSpace, state: PyTree, started: Array, u: PyT
 
 
 def _draw_belief(model: AbstractRecursion, belief: Any, started: Array, u: PyTree, key: Key):
-    """Move the belief, draw y_t from what it predicts, and correct it by that very draw."""
+    """Move the belief, make it certain of a state, draw y_t from what it predicts, and correct it by that very draw."""
     for_move, for_y, for_update = jax.random.split(key, 3)
     prior = select(started, model.predict(belief, u, key=for_move), model.init(u, key=for_move))
+    prior = model.draw_state(prior, jax.random.fold_in(for_move, 1))
     y = model.emit(prior, u).sample(seed=for_y)
     return model.absorb(prior, u, y, key=for_update), prior.state, y

@@ -98,10 +98,21 @@ class AbstractEmission(eqx.Module):
         """(1 - rate) old + rate new, for statistics of two batches: leaf by leaf where `sums` is linear."""
         return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
 
+    def informed(self, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> Bool[Array, "T *parts"] | None:
+        """Where something is known of the state: where y is observed, unless the inputs say something, too.
+
+        Where it is true and nothing of y is observed, `log_likelihoods` gives what the inputs say.
+        """
+        return observed
+
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> Self:
         """Random parameters of the same family and size, taken from M observations."""
         raise NotImplementedError
 
     def validate(self, ys: np.ndarray) -> None:
         """Raise ValueError if observed values, in one flat array, lie outside the support."""
+        return None
+
+    def validate_inputs(self, us: PyTree) -> None:
+        """Raise ValueError or TypeError if inputs, with leading axes (T,) or (B, T), are not what the family reads."""
         return None

@@ -122,18 +122,25 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """As the emission's."""
         self.emission.validate(ys)
 
+    def validate_steps(self, steps: Step) -> None:
+        """The emission's inputs."""
+        self.emission.validate_inputs(steps.u)
+
     # -- the recursion ----------------------------------------------------------------------------------------
 
     def prepare(self, steps: Step) -> Step:
         """Observations to the table of log-likelihoods (T, K), for all times at once."""
         table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
-        return dataclasses.replace(steps, y=table, u=self._known(steps))
+        return dataclasses.replace(steps, y=table, u=self._known(steps), observed=self._informed(steps))
 
     def quicken(self, steps: Step) -> tuple["HMM", Step]:
         """Exponentials outside the scan, relative to the best state of each row."""
         emission, ys = self.emission.quicken(steps.y, steps.u, steps.observed)
         model = eqx.tree_at(lambda m: m.emission, self, emission)
-        return model, dataclasses.replace(steps, y=ys, u=self._known(steps))
+        return model, dataclasses.replace(steps, y=ys, u=self._known(steps), observed=self._informed(steps))
+
+    def _informed(self, steps: Step) -> Bool[Array, "T *parts"] | None:
+        return self.emission.informed(steps.u, steps.observed)
 
     def _known(self, steps: Step) -> Known:
         return Known(steps.u, self._transition.prepare(steps.u, steps.t))
