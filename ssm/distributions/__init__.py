@@ -7,6 +7,7 @@ from ssm.distributions.angles import CircularMixture as CircularMixture
 from ssm.distributions.angles import resultant_length as resultant_length
 from ssm.distributions.angles import von_mises as von_mises
 from ssm.distributions.counts import binomial as binomial
+from ssm.distributions.counts import log_choose as log_choose
 from ssm.distributions.counts import log_negative_binomial as log_negative_binomial
 from ssm.distributions.counts import multinomial as multinomial
 from ssm.distributions.counts import negative_binomial as negative_binomial

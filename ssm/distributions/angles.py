@@ -18,12 +18,13 @@ class VonMises(distrax.VonMises):
 
     def log_prob(self, value: Array) -> Array:
         """κ (cos(y - loc) - 1) - log 2π I₀(κ) exp(-κ)."""
-        return self.concentration * (jnp.cos(value - self.loc) - 1) - jnp.log(2 * jnp.pi * i0e(self.concentration))
+        loc, concentration = jnp.asarray(self.loc), jnp.asarray(self.concentration)
+        return concentration * (jnp.cos(value - loc) - 1) - jnp.log(2 * jnp.pi * i0e(concentration))
 
     def cdf(self, value: Array) -> Array:
         """Cumulative probability from -π on; its error is 1e-6 (Hill 1977)."""
         with jax.numpy_dtype_promotion("standard"):  # distrax multiplies booleans there
-            return super().cdf(value)
+            return jnp.asarray(super().cdf(value))
 
     def mean(self) -> Array:
         """The direction, on (-π, π]."""
@@ -31,7 +32,7 @@ class VonMises(distrax.VonMises):
 
     def variance(self) -> Array:
         """-2 log R with R the mean resultant length: the square of the circular standard deviation."""
-        return -2 * jnp.log(resultant_length(self.concentration))
+        return -2 * jnp.log(resultant_length(jnp.asarray(self.concentration)))
 
 
 def von_mises(loc: Float[Array, "*event"], concentration: Float[Array, "*event"]) -> Distribution:

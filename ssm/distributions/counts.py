@@ -1,5 +1,7 @@
 """Distributions of counts, as floating-point whole numbers; each is made from plain arrays and is one event."""
 
+from typing import Any
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -35,10 +37,15 @@ def multinomial(total: int, probs: Float[Array, "N"]) -> Distribution:
 
 def log_negative_binomial(y: Array, size: Array, mean: Array) -> Array:
     """log p(y) elementwise, without differences of large log-gamma functions."""
-    log_choose = -tfp.math.lbeta(size, y + 1) - jnp.log(size + y)
+    ways = -tfp.math.lbeta(size, y + 1) - jnp.log(size + y)
     counted = y > 0
     share = jnp.where(counted, log(mean) - jnp.log(mean + size), 0)
-    return log_choose - size * jnp.log1p(mean / size) + y * share
+    return ways - size * jnp.log1p(mean / size) + y * share
+
+
+def log_choose(total: int, y: Array) -> Array:
+    """log of the binomial coefficient, elementwise."""
+    return -tfp.math.lbeta(y + 1, total - y + 1) - jnp.log(jnp.full_like(y, total + 1))
 
 
 def _one_event(distribution: tfd.Distribution) -> Distribution:
@@ -46,12 +53,12 @@ def _one_event(distribution: tfd.Distribution) -> Distribution:
     return distrax.Independent(distribution, reinterpreted_batch_ndims=len(distribution.batch_shape))
 
 
-def _multinomial_marginals(joint: distrax.Multinomial) -> Distribution:
+def _multinomial_marginals(joint: Any) -> Distribution:
     total = jnp.broadcast_to(joint.total_count[..., None], joint.probs.shape)
     return distrax.as_distribution(tfd.Binomial(total, probs=joint.probs))
 
 
-def _multinomial_partial(joint: distrax.Multinomial, y: Array, observed: Bool[Array, "N"]) -> Array:
+def _multinomial_partial(joint: Any, y: Array, observed: Bool[Array, "N"]) -> Array:
     """The unobserved outcomes together are one outcome more, which took the rest of the trials."""
     return partial_multinomial(joint.total_count, joint.probs, y, observed)
 

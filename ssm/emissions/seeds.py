@@ -47,3 +47,14 @@ def spread_out(
 def standard_deviation(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:
     """Per component, over the observed rows."""
     return jnp.std(ys, axis=0, where=observed.reshape((-1,) + (1,) * (ys.ndim - 1)))
+
+
+def average(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:
+    """Per component, over the observed rows."""
+    return jnp.mean(ys, axis=0, where=observed.reshape((-1,) + (1,) * (ys.ndim - 1)))
+
+
+def state_shape(num_states: int, num_components: int | None) -> tuple[int, ...]:
+    """(K,) for scalars, (K, N) for vectors."""
+    shape = (checks.positive_int("num_states", num_states),)
+    return shape if num_components is None else (*shape, checks.positive_int("num_components", num_components))

@@ -1,0 +1,173 @@
+"""Zeros and ones, and numbers of successes: p(y | x = k) = Π_n C(total, y_n) p_kn^y_n (1 - p_kn)^(total - y_n)."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.distributions import Distribution, bernoulli, binomial, log_choose
+from ssm.emissions.bounded import Probability, counts, unit_interval
+from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class Bernoulli(AbstractExponentialFamily):
+    """Zeros and ones: scalars, `probs` (K,), or vectors of independent components, (K, N).
+
+    log p = Σ_n [y_n log probs + (1 - y_n) log(1 - probs)], as matrix products in O(T K) memory; a missing component
+    leaves its term out. Probabilities of exactly 0 and 1 stay. Observations are the numbers 0 and 1; others raise
+    ValueError. M-step: the weighted frequency of ones (Bishop 2006, eq. 9.59).
+    """
+
+    _probs: Probability
+
+    def __init__(self, probs: Array):
+        self._probs = Probability.of(unit_interval("probs", probs))
+
+    @property
+    def probs(self) -> Float[Array, "K *event"]:
+        """Probability of a one."""
+        return self._probs.probs
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return self._probs.logits.shape
+
+    @property
+    def _has_borders(self) -> bool:
+        return True
+
+    def _statistics(self, ys: Float[Array, "T *event"]) -> tuple[Array, ...]:
+        return ys, 1 - ys
+
+    def _natural(self) -> tuple[Array, ...]:
+        return self._probs.log_both
+
+    def _log_normaliser(self) -> Array:
+        return jnp.zeros_like(self._probs.logits)
+
+    def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
+        return on_support((ys == 0) | (ys == 1), ys)
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """Independent zeros and ones."""
+        return bernoulli(self._probs.exact_logits[state], self._probs.logits.dtype)
+
+    def fitted(self, sums: WeightedSums, frozen: frozenset[str] = frozenset()) -> "Bernoulli":
+        """Weighted frequencies."""
+        return self if "probs" in frozen else Bernoulli(jnp.clip(sums.mean(0, self.probs), 0, 1))
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> "Bernoulli":
+        """`from_data`."""
+        return Bernoulli.from_data(key, self.num_states, ys, observed)
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Zeros and ones only."""
+        counts("Bernoulli", ys, 1)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_components: int | None = None) -> "Bernoulli":
+        """Uniform probabilities; scalars unless `num_components` is given."""
+        return cls(jax.random.uniform(key, state_shape(num_states, num_components)))
+
+    @classmethod
+    def from_data(
+        cls, key: Key, num_states: int, ys: Float[Array, "M *event"], observed: Bool[Array, "M"] | None = None
+    ) -> "Bernoulli":
+        """Halfway between the frequencies of the data and data points drawn far apart."""
+        return cls(_starting_probs(key, num_states, ys, observed, 1))
+
+
+@final
+class Binomial(AbstractExponentialFamily):
+    """Successes in `total` trials: scalars, `probs` (K,), or vectors of independent components, (K, N).
+
+    log p = Σ_n [log C(total, y_n) + y_n log probs + (total - y_n) log(1 - probs)]; a missing component leaves its term
+    out. Probabilities of exactly 0 and 1 stay. Observations are whole numbers 0 .. total; others raise ValueError.
+    M-step: the weighted mean divided by `total`.
+    """
+
+    _probs: Probability
+    total: int = eqx.field(static=True)
+
+    def __init__(self, total: int, probs: Array):
+        self.total = checks.positive_int("total", total)
+        self._probs = Probability.of(unit_interval("probs", probs))
+
+    @property
+    def probs(self) -> Float[Array, "K *event"]:
+        """Probability of a success."""
+        return self._probs.probs
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return self._probs.logits.shape
+
+    @property
+    def _has_borders(self) -> bool:
+        return True
+
+    def _statistics(self, ys: Float[Array, "T *event"]) -> tuple[Array, ...]:
+        return ys, self.total - ys
+
+    def _natural(self) -> tuple[Array, ...]:
+        return self._probs.log_both
+
+    def _log_normaliser(self) -> Array:
+        return jnp.zeros_like(self._probs.logits)
+
+    def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
+        inside = (ys >= 0) & (ys <= self.total) & (ys == jnp.round(ys))
+        return on_support(inside, ys, log_choose(self.total, jnp.where(inside, ys, 0)))
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """Independent numbers of successes."""
+        return binomial(self.total, self.probs[state])
+
+    def fitted(self, sums: WeightedSums, frozen: frozenset[str] = frozenset()) -> "Binomial":
+        """Weighted frequencies."""
+        if "probs" in frozen:
+            return self
+        return Binomial(self.total, jnp.clip(sums.keep(self.probs, sums.mean(0, self.probs) / self.total), 0, 1))
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> "Binomial":
+        """`from_data`."""
+        return Binomial.from_data(key, self.num_states, self.total, ys, observed)
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Whole numbers 0 .. total."""
+        counts("Binomial", ys, self.total)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, total: int, num_components: int | None = None) -> "Binomial":
+        """Uniform probabilities; scalars unless `num_components` is given."""
+        return cls(total, jax.random.uniform(key, state_shape(num_states, num_components)))
+
+    @classmethod
+    def from_data(
+        cls,
+        key: Key,
+        num_states: int,
+        total: int,
+        ys: Float[Array, "M *event"],
+        observed: Bool[Array, "M"] | None = None,
+    ) -> "Binomial":
+        """Halfway between the frequencies of the data and data points drawn far apart."""
+        return cls(total, _starting_probs(key, num_states, ys, observed, checks.positive_int("total", total)))
+
+
+def _starting_probs(key: Key, num_states: int, ys: Array, observed: Array | None, total: int) -> Array:
+    """Strictly between 0 and 1, (K, *event)."""
+    ys, observed = rows_of(ys, observed)
+    points = spread_out(key, checks.positive_int("num_states", num_states), ys, observed) / total
+    frequency = 0.98 * average(ys / total, observed) + 0.01  # no state starts with a hard zero
+    return (points + frequency) / 2

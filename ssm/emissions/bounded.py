@@ -1,0 +1,105 @@
+"""Parameters whose borders are reached: probabilities of 0 or 1, rates of 0. They stay there in training."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.parameters import IMPOSSIBLE, AbstractParameter
+from ssm.shapes import Array, Bool, Float
+
+
+class Probability(AbstractParameter):
+    """Probabilities of one of two outcomes each, stored as logits; used as logits, which know small and large ones."""
+
+    logits: Float[Array, "..."]
+
+    def constrained(self) -> "Probability":
+        """Itself: densities use the logits."""
+        return self
+
+    @property
+    def probs(self) -> Float[Array, "..."]:
+        """σ(logits)."""
+        return jax.nn.sigmoid(self.logits)
+
+    @property
+    def log_both(self) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """log p and log(1 - p), -inf where the outcome is impossible."""
+        return _log_sigmoid(self.logits), _log_sigmoid(-self.logits)
+
+    @property
+    def exact_logits(self) -> Float[Array, "..."]:
+        """Logits that are infinite where an outcome is impossible."""
+        return jnp.where(_is_hard(self.logits), jnp.inf * jnp.sign(self.logits), self.logits)
+
+    @classmethod
+    def of(cls, probs: Float[Array, "..."]) -> "Probability":
+        """The parameter whose value is `probs`."""
+        inside = (probs > 0) & (probs < 1)
+        safe = jnp.where(inside, probs, 0.5)
+        border = jnp.where(probs > 0.5, -IMPOSSIBLE, IMPOSSIBLE).astype(probs.dtype)
+        return cls(jnp.where(inside | jnp.isnan(probs), jnp.log(safe) - jnp.log1p(-safe) + 0 * probs, border))
+
+
+class NonNegative(AbstractParameter):
+    """A non-negative array, stored as its logarithm; zeros stay exactly zero."""
+
+    log: Float[Array, "..."]
+
+    def constrained(self) -> Float[Array, "..."]:
+        """exp(log)."""
+        return jnp.exp(self.log)
+
+    @classmethod
+    def of(cls, value: Float[Array, "..."]) -> "NonNegative":
+        """The parameter whose value is `value`."""
+        return cls(
+            jnp.where(value == 0, jnp.asarray(IMPOSSIBLE, value.dtype), jnp.log(jnp.where(value == 0, 1, value)))
+        )
+
+
+def _is_hard(logits: Array) -> Bool[Array, "..."]:
+    return jnp.abs(logits) > -IMPOSSIBLE / 2
+
+
+def _log_sigmoid(logits: Array) -> Array:
+    hard = _is_hard(logits)
+    soft = -jax.nn.softplus(-jnp.where(hard, 0, logits))
+    return jnp.where(hard, jnp.where(logits > 0, 0, -jnp.inf).astype(soft.dtype), soft)
+
+
+def leading_axes(parameter: Any) -> tuple[str, ...]:
+    """(K,) for scalar observations, (K, N) for vectors."""
+    return ("K",) if np.ndim(parameter) == 1 else ("K", "N")
+
+
+def unit_interval(name: str, array: Any) -> Array:
+    """Numbers in [0, 1], (K,) or (K, N)."""
+    array = checks.real(name, array, leading_axes(array))
+    if checks.is_concrete(array):
+        values = np.asarray(array)
+        if ((values < 0) | (values > 1)).any():
+            first = values[(values < 0) | (values > 1)][0]
+            raise ValueError(f"{name}: expected probabilities between 0 and 1, got {first:.6g}")
+    return array
+
+
+def non_negative(name: str, array: Any) -> Array:
+    """Numbers of at least zero, (K,) or (K, N)."""
+    array = checks.real(name, array, leading_axes(array))
+    if checks.is_concrete(array) and (np.asarray(array) < 0).any():
+        raise ValueError(f"{name}: expected non-negative numbers, got {np.asarray(array).min():.6g}")
+    return array
+
+
+def counts(family: str, ys: np.ndarray, highest: int | None = None) -> None:
+    """Raise ValueError unless all values are whole numbers of at least 0, and at most `highest`."""
+    bad = (ys < 0) | (ys != np.round(ys))
+    if highest is not None:
+        bad |= ys > highest
+    if bad.any():
+        limit = "of at least 0" if highest is None else f"from 0 to {highest}"
+        raise ValueError(f"ys: a {family} emission observes whole numbers {limit}, got {ys[bad][0]:.6g}")

@@ -1,0 +1,141 @@
+"""How often each of N outcomes came up: p(y | x = k) = total! Π_n probs[k, n]^y_n / y_n!."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.distributions import Distribution, multinomial
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.bounded import counts
+from ssm.emissions.exponential_family import on_support, seen_entries
+from ssm.emissions.seeds import average, rows_of, spread_out
+from ssm.linalg import multiply
+from ssm.logspace import log, ratio
+from ssm.parameters import Simplex, value
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class Multinomial(AbstractEmission):
+    """Vectors of N counts that add up to `total`, with outcome probabilities `probs` (K, N).
+
+    log p = log total! + Σ_n [y_n log probs - log y_n!]. Missing counts together are one outcome more, which took the
+    rest of the trials. Hard zeros stay zero. Observations that are no whole numbers 0 .. total raise ValueError;
+    counts that do not add up to `total` are impossible, with evidence -inf.
+
+    M-step: Σ_t w_tk y_tn, normalised; missing counts at what is expected of them given the others, which climbs
+    (Dempster, Laird & Rubin 1977, section 1).
+    """
+
+    _probs: Simplex | Float[Array, "K N"]
+    total: int = eqx.field(static=True)
+
+    def __init__(self, total: int, probs: Array):
+        self.total = checks.positive_int("total", total)
+        self._probs = Simplex.of(checks.probabilities("probs", probs, ("K", "N")))
+        if self._probs.logits.shape[1] < 2:
+            raise ValueError("probs: expected at least two outcomes (K, N), got one")
+
+    @property
+    def probs(self) -> Float[Array, "K N"]:
+        """Probability of each outcome in each state."""
+        return value(self._probs)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.probs.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return self.probs.shape[1:]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """One matrix product, and one more for the missing counts."""
+        seen = observed if observed is not None and observed.ndim == 2 else jnp.ones_like(ys, bool)
+        inside = (ys >= 0) & (ys == jnp.round(ys))
+        known = jnp.where(seen, ys, 0)
+        counted = jnp.where(inside & seen, ys, 0)
+        rest, left = self._rest(known, seen)
+        fits = (rest >= 0) & ((rest == 0) | jnp.any(~seen, axis=1)) & jnp.all(inside | ~seen, axis=1)
+        lgamma = jax.lax.lgamma
+        whole = lgamma(jnp.asarray(self.total + 1, ys.dtype))
+        ways = whole - jnp.sum(lgamma(counted + 1), axis=1) - lgamma(jnp.maximum(rest, 0) + 1)
+        base = on_support(fits, jnp.sum(known, axis=1), ways)
+        hard = self.probs == 0
+        values = multiply(counted, jnp.where(hard, 0, log(self.probs)).T)
+        against = multiply(counted, hard.T.astype(ys.dtype)) > 0
+        remaining = (rest > 0)[:, None]
+        values = values + jnp.where(remaining, rest[:, None] * log(jnp.where(remaining, left, 1)), 0)
+        return jnp.where(against, -jnp.inf, values) + base[:, None]
+
+    def _rest(self, known: Float[Array, "T N"], seen: Bool[Array, "T N"]) -> tuple[Array, Array]:
+        """How many trials the missing outcomes took (T,), and their probability together (T, K)."""
+        left = multiply((~seen).astype(known.dtype), self.probs.T)
+        return self.total - jnp.sum(known, axis=1), left
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """Counts of one row."""
+        return multinomial(self.total, self.probs[state])
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> Float[Array, "K N"]:
+        """Expected counts of every outcome in every state."""
+        if observed is not None and observed.ndim == 1:
+            weights, observed = jnp.where(observed[:, None], weights, 0), None
+            ys = jnp.where(jnp.any(weights > 0, axis=1)[:, None], ys, 0)
+        seen = seen_entries(observed, ys)
+        if seen is None:
+            return multiply(weights.T, ys)
+        known = jnp.where(seen, ys, 0)
+        rest, left = self._rest(known, seen)
+        weights = jnp.where(jnp.any(seen, axis=1)[:, None], weights, 0)  # nothing seen: nothing learnt
+        each = ratio(weights * rest[:, None], left)
+        return multiply(weights.T, known) + self.probs * multiply(each.T, (~seen).astype(ys.dtype))
+
+    def fitted(self, sums: Float[Array, "K N"], frozen: frozenset[str] = frozenset()) -> "Multinomial":
+        """Expected counts, normalised."""
+        if "probs" in frozen:
+            return self
+        total = jnp.sum(sums, axis=1, keepdims=True)
+        return Multinomial(self.total, jnp.where(total > 0, ratio(sums, total), self.probs))
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> "Multinomial":
+        """`from_data`, on the outcomes that are possible in each state."""
+        new = Multinomial.from_data(key, self.num_states, self.total, ys, observed).probs
+        kept = jnp.where(self.probs > 0, new, 0)
+        return Multinomial(self.total, kept / jnp.sum(kept, axis=1, keepdims=True))
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Whole numbers 0 .. total."""
+        counts("Multinomial", ys, self.total)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, total: int, num_outcomes: int) -> "Multinomial":
+        """Rows drawn uniformly from the simplex."""
+        size = checks.positive_int("num_outcomes", num_outcomes)
+        return cls(total, jax.random.dirichlet(key, jnp.ones(size), (checks.positive_int("num_states", num_states),)))
+
+    @classmethod
+    def from_data(
+        cls, key: Key, num_states: int, total: int, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None = None
+    ) -> "Multinomial":
+        """Halfway between the frequencies of the data and data points drawn far apart."""
+        ys, observed = rows_of(ys, observed)
+        points = spread_out(key, checks.positive_int("num_states", num_states), ys, observed)
+        mixed = points + average(ys, observed) + 0.01 * total / ys.shape[1]  # no state starts with a hard zero
+        return cls(total, mixed / jnp.sum(mixed, axis=1, keepdims=True))
