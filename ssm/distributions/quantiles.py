@@ -27,6 +27,9 @@ SUPPORTS: dict[type, Callable[[Any], tuple[Array, Array]]] = {
     distrax.VonMises: lambda parts: (jnp.full_like(parts.loc, -jnp.pi), jnp.full_like(parts.loc, jnp.pi)),
 }
 
+# Distributions that know the quantiles of their components, (distribution, q) -> quantiles.
+OWN: dict[type, Callable[[Any, Any], Array]] = {}
+
 
 def quantile(distribution: Any, q: float | Float[Array, ""]) -> Array:
     """The q-quantile of every component of one event (of its marginal, for several components).
@@ -34,6 +37,8 @@ def quantile(distribution: Any, q: float | Float[Array, ""]) -> Array:
     Exact to rounding for every family whose cumulative probability is, and for mixtures of them; for discrete
     components the smallest value whose cumulative probability reaches q; for angles on (-π, π].
     """
+    if type(distribution) in OWN:
+        return OWN[type(distribution)](distribution, q)
     if _is_symbolic(distribution):
         return jnp.sum(jnp.cumsum(distribution.probs, axis=-1) < q, axis=-1)
     if not _is_mixture(distribution):

@@ -79,23 +79,19 @@ class Categorical(AbstractEmission):
         """The mixed row: again categorical."""
         return categorical(row_times_matrix(probs, self.probs))
 
-    def maximise(
-        self,
-        weights: Float[Array, "M K"],
-        ys: Int[Array, "M"],
-        us: PyTree,
-        observed: Bool[Array, "M"] | None,
-        frozen: frozenset[str] = frozenset(),
-    ) -> "Categorical":
-        """Expected symbol counts, normalised."""
-        if "probs" in frozen:
-            return self
+    def sums(
+        self, weights: Float[Array, "M K"], ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> Float[Array, "K C"]:
+        """Expected counts of the symbols."""
         if observed is not None:
             weights = jnp.where(observed[:, None], weights, 0)
-        counts = jax.ops.segment_sum(weights, ys, self.num_classes).T  # (K, C)
-        total = jnp.sum(counts, axis=1, keepdims=True)
-        probs = jnp.where(total > 0, ratio(counts, total), self.probs)
-        return Categorical(probs)
+        return jax.ops.segment_sum(weights, ys, self.num_classes).T
+
+    def fitted(self, sums: Float[Array, "K C"], frozen: frozenset[str] = frozenset()) -> "Categorical":
+        """Expected counts, normalised."""
+        total = jnp.sum(sums, axis=1, keepdims=True)
+        probs = jnp.where(total > 0, ratio(sums, total), self.probs)
+        return Categorical(self.probs if "probs" in frozen else probs)
 
     def restart(self, key: Key, ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None) -> "Categorical":
         """`from_data`, on the symbols that are possible in each state."""

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.components import weights_seen
+from ssm.emissions.scatter import Scatters
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
 from ssm.linalg import multiply
 from ssm.logspace import ratio
@@ -61,19 +63,7 @@ class MultivariateNormal(AbstractEmission):
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """One triangular solve per state for all times; per time where components are missing."""
-        residuals = ys[:, None] - self.loc  # (T, K, N)
-        if observed is not None and observed.ndim == 2:
-            each_state = jax.vmap(log_normal_density, (0, 0, None))
-            return jax.vmap(each_state, (0, None, 0))(residuals, self.root, observed)
-        size = self.loc.shape[1]
-
-        def one_state(residual: Float[Array, "T N"], root: Float[Array, "N N"]) -> Float[Array, "T"]:
-            whitened = jax.scipy.linalg.solve_triangular(root, residual.T, lower=True)
-            log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
-            constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(root.dtype)
-            return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
-
-        return jax.vmap(one_state, (1, 0), 1)(residuals, self.root)
+        return normal_table(ys, self.loc, self.root, observed)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """N(loc[state], covariance[state])."""
@@ -97,9 +87,35 @@ class MultivariateNormal(AbstractEmission):
         keep_loc = "loc" in frozen
         each = jax.vmap(lambda w, loc, covariance: _moments(w, ys, observed, loc, covariance, keep_loc), (1, 0, 0))
         loc, covariance = each(weights, self.loc, self.covariance)
-        covariance = jax.vmap(lambda c: _at_least(c, self.minimum_scale**2))(covariance)
+        covariance = jax.vmap(lambda c: at_least(c, self.minimum_scale**2))(covariance)
         covariance = self.covariance if "covariance" in frozen else covariance
         return MultivariateNormal(loc, covariance, self.minimum_scale)
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> Scatters:
+        """Weighted counts, means and scatter matrices; missing components count by their conditional moments."""
+        weights = weights_seen(weights, observed)
+        parts = observed if observed is not None and observed.ndim == 2 else None
+        each = jax.vmap(lambda w, loc, covariance: _scatter(w, ys, parts, loc, covariance), (1, 0, 0))
+        return Scatters(*each(weights, self.loc, self.covariance))
+
+    def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "MultivariateNormal":
+        """Weighted means and covariances, state by state."""
+        loc = self.loc if "loc" in frozen else jnp.where(sums.count[:, None] > 0, sums.mean, self.loc)
+        count = sums.count[:, None, None]
+        covariance = jnp.where(count > 0, ratio(sums.around(loc), count), self.covariance)
+        covariance = jax.vmap(lambda c: at_least(c, self.minimum_scale**2))(covariance)
+        covariance = self.covariance if "covariance" in frozen else covariance
+        return MultivariateNormal(loc, covariance, self.minimum_scale)
+
+    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
+        """See `Scatters.blend`."""
+        return old.blend(new, rate)
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
@@ -126,6 +142,28 @@ class MultivariateNormal(AbstractEmission):
         return cls(loc, jnp.broadcast_to(jnp.diag(variance), (*loc.shape, loc.shape[1])))
 
 
+def normal_table(
+    ys: Float[Array, "T N"],
+    loc: Float[Array, "K N"],
+    roots: Float[Array, "K N N"],
+    observed: Bool[Array, "T *parts"] | None,
+) -> Float[Array, "T K"]:
+    """log N(y_t; loc[k], roots[k] roots[k]ᵀ), over the observed components."""
+    residuals = ys[:, None] - loc  # (T, K, N)
+    if observed is not None and observed.ndim == 2:
+        each_state = jax.vmap(log_normal_density, (0, 0, None))
+        return jax.vmap(each_state, (0, None, 0))(residuals, roots, observed)
+    size = loc.shape[1]
+
+    def one_state(residual: Float[Array, "T N"], root: Float[Array, "N N"]) -> Float[Array, "T"]:
+        whitened = jax.scipy.linalg.solve_triangular(root, residual.T, lower=True)
+        log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
+        constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(root.dtype)
+        return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
+
+    return jax.vmap(one_state, (1, 0), 1)(residuals, roots)
+
+
 def _moments(
     weights: Float[Array, "M"],
     ys: Float[Array, "M N"],
@@ -138,7 +176,7 @@ def _moments(
     extra = jnp.zeros_like(covariance)
     if observed is not None:
         weights = jnp.where(jnp.any(observed, axis=1), weights, 0)
-        ys, extra = _complete(weights, ys, observed, loc, covariance)
+        ys, extra = complete(weights, ys, observed, loc, covariance)
     total = jnp.sum(weights)
     mean = loc if keep_loc else jnp.where(total > 0, ratio(multiply(weights, ys), total), loc)
     centred = ys - mean
@@ -146,7 +184,24 @@ def _moments(
     return mean, jnp.where(total > 0, spread, covariance)
 
 
-def _complete(weights, ys, observed, loc, covariance):
+def _scatter(
+    weights: Float[Array, "M"],
+    ys: Float[Array, "M N"],
+    observed: Bool[Array, "M N"] | None,
+    loc: Float[Array, "N"],
+    covariance: Float[Array, "N N"],
+) -> tuple[Float[Array, ""], Float[Array, "N"], Float[Array, "N N"]]:
+    """Weight, mean and products of deviations of one state."""
+    extra = jnp.zeros_like(covariance)
+    if observed is not None:
+        ys, extra = complete(weights, ys, observed, loc, covariance)
+    total = jnp.sum(weights)
+    mean = ratio(multiply(weights, ys), total)
+    centred = ys - mean
+    return total, mean, multiply((weights[:, None] * centred).T, centred) + extra
+
+
+def complete(weights, ys, observed, loc, covariance):
     """Missing components at their conditional means, and the weighted sum of their conditional covariances."""
 
     def one(y, seen):
@@ -168,7 +223,7 @@ def _complete(weights, ys, observed, loc, covariance):
     return completed, extra
 
 
-def _at_least(covariance: Float[Array, "N N"], lowest: float) -> Float[Array, "N N"]:
+def at_least(covariance: Float[Array, "N N"], lowest: float) -> Float[Array, "N N"]:
     """The covariance with its eigenvalues raised to at least `lowest`."""
     values, vectors = jnp.linalg.eigh((covariance + covariance.T) / 2)
     raised = multiply(vectors * jnp.maximum(values, lowest), vectors.T)

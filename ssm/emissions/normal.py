@@ -12,6 +12,7 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.scatter import Moments
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
 from ssm.linalg import multiply
 from ssm.logspace import ratio
@@ -98,6 +99,30 @@ class Normal(AbstractEmission):
         variance = ratio(_squares(columns, ys, seen, loc), total)
         scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M *event"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> Moments:
+        """Weighted counts, means and squared deviations of what was observed."""
+        seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
+        count, sums = _sums(weights.T, ys, seen)
+        mean = ratio(sums, count)
+        return Moments(count, mean, _squares(weights.T, ys, seen, mean))
+
+    def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "Normal":
+        """Weighted means and standard deviations."""
+        loc = self.loc if "loc" in frozen else jnp.where(sums.count > 0, sums.mean, self.loc)
+        scale = jnp.maximum(jnp.sqrt(ratio(sums.around(loc), sums.count)), self.minimum_scale)
+        scale = jnp.where(sums.count > 0, scale, self.scale)
+        return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
+
+    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
+        """See `Moments.blend`."""
+        return old.blend(new, rate)
 
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None

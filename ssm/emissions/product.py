@@ -1,0 +1,154 @@
+"""Several families over parts of one vector: p(y | x = k) = Π_i p_i(y_i | k)."""
+
+import functools
+import operator
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.distributions import MixtureOfParts, Parts, columns, width
+from ssm.emissions.base import AbstractEmission
+from ssm.logspace import log
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class Product(AbstractEmission):
+    """Families side by side, given the state independent: `Product(Normal(loc, scale), Poisson(rate))`.
+
+    The columns of y (T, N) belong to the parts in turn: N_i of them for a part with vectors of N_i components, one for
+    a part with scalars or symbols; symbols are written as whole numbers, and forecasts take them as numbers. Missing
+    components are left to their part. All parts have K states; they read the same inputs, or none.
+    M-step: that of each part. Names for `frozen`: "parts.0", "parts.1.rate" and so on.
+    """
+
+    parts: tuple[AbstractEmission, ...]
+
+    def __init__(self, *parts: AbstractEmission):
+        for i, part in enumerate(parts):
+            if not isinstance(part, AbstractEmission):
+                raise TypeError(f"parts: expected families of ssm.emissions, got {type(part).__name__} at index {i}")
+            if len(part.event_shape) > 1:
+                raise ValueError(f"parts: expected scalars or vectors, got events {part.event_shape} at index {i}")
+        sizes = [part.num_states for part in parts]
+        if len(set(sizes)) != 1:
+            raise ValueError(f"parts: expected at least one, all with the same number of states, got {sizes}")
+        inputs = {part.num_inputs for part in parts} - {0}
+        if len(inputs) > 1:
+            raise ValueError(f"parts: those that read inputs read the same ones, got sizes {sorted(map(str, inputs))}")
+        self.parts = parts
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.parts[0].num_states
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,), the columns of all parts."""
+        return (sum(width(part.event_shape) for part in self.parts),)
+
+    @property
+    def num_inputs(self) -> int | None:
+        """What the parts read."""
+        return next((part.num_inputs for part in self.parts if part.num_inputs != 0), 0)
+
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [part.event_shape for part in self.parts]
+
+    def _own(self, ys: Float[Array, "T N"]) -> list[Array]:
+        """The columns of each part, symbols as integers."""
+        owned = zip(self.parts, columns(ys, self._shapes), strict=True)
+        return [own.astype(int) if part.event_kind == "symbol" else own for part, own in owned]
+
+    def _flags(self, observed: Bool[Array, "T *parts"] | None) -> list[Any]:
+        """The flags of each part: per step as they are, per component its columns."""
+        if observed is None or observed.ndim == 1:
+            return [observed] * len(self.parts)
+        return columns(observed, self._shapes)
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Nothing: values come without their columns. Impossible ones give an evidence of -inf."""
+        return None
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """The sum over the parts."""
+        tables = []
+        for part, own, seen in zip(self.parts, self._own(ys), self._flags(observed), strict=True):
+            table = part.log_likelihoods(own, us, seen)
+            if seen is not None and part.event_shape == ():
+                table = jnp.where(seen[:, None], table, 0)  # families of scalars need not look at flags
+            tables.append(table)
+        return functools.reduce(operator.add, tables)
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Parts:
+        """The parts of `state`."""
+        return Parts([part.given(state, u) for part in self.parts], self._shapes)
+
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> MixtureOfParts:
+        """The mixture of the products; its single components are mixtures of their own part."""
+        marginals = Parts([part.mixture(probs, u) for part in self.parts], self._shapes)
+        return MixtureOfParts(lambda state: self.given(state, u), log(probs), marginals)
+
+    def maximise(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+        frozen: frozenset[str] = frozenset(),
+    ) -> "Product":
+        """That of each part."""
+        nothing = jnp.zeros_like(weights)  # what nothing weighs on stays as it is
+        parts = []
+        for i, (y, seen) in enumerate(zip(self._own(ys), self._flags(observed), strict=True)):
+            held, inner = _held(i, frozen)
+            parts.append(self.parts[i].maximise(nothing if held else weights, y, us, seen, inner))
+        return Product(*parts)
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> tuple[PyTree, ...]:
+        """Those of each part."""
+        own = zip(self.parts, self._own(ys), self._flags(observed), strict=True)
+        return tuple(part.sums(weights, y, us, seen) for part, y, seen in own)
+
+    def fitted(self, sums: tuple[PyTree, ...], frozen: frozenset[str] = frozenset()) -> "Product":
+        """Each part given its statistics."""
+        parts = []
+        for i, each in enumerate(sums):
+            held, inner = _held(i, frozen)
+            parts.append(self.parts[i].fitted(jax.tree.map(jnp.zeros_like, each) if held else each, inner))
+        return Product(*parts)
+
+    def blend(self, old: tuple[PyTree, ...], new: tuple[PyTree, ...], rate: Float[Array, ""]) -> tuple[PyTree, ...]:
+        """As each part says."""
+        return tuple(part.blend(a, b, rate) for part, a, b in zip(self.parts, old, new, strict=True))
+
+    def restart(self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None) -> "Product":
+        """Each part from its columns."""
+        keys = jax.random.split(key, len(self.parts))
+        own = zip(self.parts, keys, self._own(ys), strict=True)
+        return Product(*[part.restart(key, y, us, observed) for part, key, y in own])
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, *recipes: Any) -> "Product":
+        """Parts made by `recipe(key, num_states)`, such as `Normal.random`, each with a key of its own."""
+        keys = jax.random.split(key, len(recipes))
+        return cls(*[recipe(one, num_states) for recipe, one in zip(recipes, keys, strict=True)])
+
+
+def _held(i: int, frozen: frozenset[str]) -> tuple[bool, frozenset[str]]:
+    """Whether part i is frozen as a whole, and the frozen names below it, as it knows them."""
+    name = f"parts.{i}"
+    inner = frozenset(each.removeprefix(f"{name}.") for each in frozen if each.startswith(f"{name}."))
+    return "parts" in frozen or name in frozen, inner

@@ -1,0 +1,115 @@
+"""Correlated normal components with one covariance for all states: p(y | x = k) = N(y; loc[k], covariance)."""
+
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, normal_table
+from ssm.emissions.scatter import Scatters
+from ssm.logspace import ratio
+from ssm.parameters import Covariance
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class TiedMultivariateNormal(AbstractEmission):
+    """Vectors with `loc` (K, N) and one `covariance` (N, N), stored as a lower-triangular root.
+
+    Density and missing components as in `MultivariateNormal`. M-step: weighted means, and the weighted covariance
+    around them pooled over the states, with every eigenvalue at least minimum_scale².
+    """
+
+    loc: Float[Array, "K N"]
+    _covariance: Covariance
+    minimum_scale: float = eqx.field(static=True)
+
+    def __init__(self, loc: Array, covariance: Array, minimum_scale: float = 1e-4):
+        self.loc = checks.real("loc", loc, ("K", "N"))
+        size = self.loc.shape[1]
+        covariance = checks.covariance("covariance", covariance, (size, size))
+        self._covariance = Covariance.of(covariance.astype(self.loc.dtype))
+        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+
+    @property
+    def covariance(self) -> Float[Array, "N N"]:
+        """The covariance matrix."""
+        return self._covariance.matrix
+
+    @property
+    def _roots(self) -> Float[Array, "K N N"]:
+        """Its lower-triangular square root, for every state."""
+        return jnp.broadcast_to(self._covariance.lower, (self.num_states, *self._covariance.lower.shape))
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.loc.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return self.loc.shape[1:]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """As `MultivariateNormal`."""
+        return normal_table(ys, self.loc, self._roots, observed)
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
+        """N(loc[state], covariance)."""
+        return multivariate_normal(self.loc[state], self._covariance.lower)
+
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Distribution:
+        """The mixture of multivariate normals."""
+        return multivariate_normal_mixture(probs, self.loc, self._roots)
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> Scatters:
+        """As `MultivariateNormal`."""
+        each = MultivariateNormal(self.loc, jnp.broadcast_to(self.covariance, self._roots.shape))
+        return each.sums(weights, ys, us, observed)
+
+    def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "TiedMultivariateNormal":
+        """Weighted means and the pooled covariance."""
+        loc = self.loc if "loc" in frozen else jnp.where(sums.count[:, None] > 0, sums.mean, self.loc)
+        count = jnp.sum(sums.count)
+        pooled = ratio(jnp.sum(sums.around(loc), axis=0), count)
+        covariance = at_least(jnp.where(count > 0, pooled, self.covariance), self.minimum_scale**2)
+        return TiedMultivariateNormal(
+            loc, self.covariance if "covariance" in frozen else covariance, self.minimum_scale
+        )
+
+    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
+        """See `Scatters.blend`."""
+        return old.blend(new, rate)
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
+    ) -> "TiedMultivariateNormal":
+        """`from_data`."""
+        new = TiedMultivariateNormal.from_data(key, self.num_states, ys, observed)
+        return TiedMultivariateNormal(new.loc, new.covariance, self.minimum_scale)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_components: int) -> "TiedMultivariateNormal":
+        """Means from a standard normal, unit covariance."""
+        new = MultivariateNormal.random(key, num_states, num_components)
+        return cls(new.loc, new.covariance[0])
+
+    @classmethod
+    def from_data(
+        cls, key: Key, num_states: int, ys: Float[Array, "M N"], observed: Bool[Array, "M"] | None = None
+    ) -> "TiedMultivariateNormal":
+        """Means at data points drawn far apart, the covariance diagonal with the variances of the data."""
+        new = MultivariateNormal.from_data(key, num_states, ys, observed)
+        return cls(new.loc, new.covariance[0])
