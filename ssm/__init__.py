@@ -1,6 +1,7 @@
 """onescan: one recursion for RNNs, hidden Markov models, Kalman filters and stochastic RNNs."""
 
 from ssm import cells as cells
+from ssm import conjugate as conjugate
 from ssm import emissions as emissions
 from ssm import heads as heads
 from ssm import schedules as schedules
@@ -18,6 +19,7 @@ from ssm.fitting import SGD as SGD
 from ssm.fitting import Fit as Fit
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
+from ssm.recursions.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter

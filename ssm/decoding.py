@@ -8,15 +8,19 @@ from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import Step
 from ssm.recursions.backward import PathSampler, backward_steps
+from ssm.recursions.changepoint import ChangePoint
 from ssm.recursions.hmm import HMM
+from ssm.recursions.segmentation import BestSegmentation
 from ssm.recursions.viterbi import Viterbi
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
 
+BEST = {HMM: Viterbi, ChangePoint: BestSegmentation}  # each member with max-product in the place of sum-product
+
 
 def decode(
-    model: HMM,
+    model: HMM | ChangePoint,
     ys: Array,
     inputs: PyTree = None,
     *,
@@ -28,23 +32,25 @@ def decode(
     """The most probable path of states and its joint log-probability log p(path, ys).
 
     Shapes: path (T,), log-probability (); a leading B for a batch; in the padding after a sequence the path
-    repeats its last state. Other arguments and errors as in `ssm.filter`; TypeError unless the model is an HMM.
-    Source: Viterbi 1967.
+    repeats its last state. The states of a ChangePoint are run lengths: 0 where a segment begins. Other arguments
+    and errors as in `ssm.filter`; TypeError unless the model is an HMM or a ChangePoint. Source: Viterbi 1967.
     """
-    if not isinstance(model, HMM):
-        raise TypeError(f"model: decode needs a discrete state space, ssm.HMM, got {type(model).__name__}")
+    if type(model) not in BEST:
+        raise TypeError(
+            f"model: decode needs a discrete state space, ssm.HMM or ssm.ChangePoint, got {type(model).__name__}"
+        )
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _decode(model, sequences, resolve(schedule, Viterbi(model)))
+    return _decode(model, sequences, resolve(schedule, BEST[type(model)](model)))
 
 
 @eqx.filter_jit
 def _decode(model, sequences, schedule):
-    viterbi = Viterbi(constrain(model))
+    best = BEST[type(model)](constrain(model))
 
     def one(steps: Step, key: None):
-        saved = beliefs(viterbi, steps, schedule, None)
-        back = backward_steps(viterbi.prepare(steps), saved.predicted, saved.filtered)
-        _, path = scan(PathSampler(viterbi), back, save=lambda saved: saved.filtered.state, backward=True)
+        saved = beliefs(best, steps, schedule, None)
+        back = backward_steps(best.prepare(steps), saved.predicted, saved.filtered)
+        _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
         # Moves into unobserved steps are not among the increments but still in the scores where a sequence ends.
         ends = jnp.ones(1, bool) if steps.first is None else jnp.append(steps.first[1:], True)
         scores = jnp.max(saved.filtered.values[-ends.shape[0] :], axis=1)

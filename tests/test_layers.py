@@ -18,7 +18,7 @@ LAYERS = [
     # 3  the idea: one step, the ways to walk, the one driver
     ["recursion", "schedules", "scan", "forward"],
     # 4  the members
-    ["emissions", "transitions", "cells", "heads", "recursions"],
+    ["emissions", "transitions", "conjugate", "cells", "heads", "recursions"],
     # 5  the verbs
     [
         "arguments",

@@ -1,0 +1,61 @@
+"""What is believed about the parameters of one segment: a prior that stays in its family as observations come."""
+
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.distributions import Distribution
+from ssm.shapes import Array, Bool, Key, PyTree
+
+
+class AbstractConjugate(eqx.Module):
+    """A distribution over the parameters of p(y | parameters), conjugate to it: the prior, and every posterior.
+
+    Methods are for one such distribution; `jax.vmap` takes them to a stack. Only `add` makes a new one: the
+    model that users build holds the prior, a recursion carries one posterior per run.
+    """
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        raise NotImplementedError
+
+    @property
+    def event_kind(self) -> str:
+        """ "real" or "symbol"."""
+        return "real"
+
+    @property
+    def num_classes(self) -> int:
+        """C, for a family of symbols 0 .. C-1."""
+        raise NotImplementedError
+
+    def predictive(self) -> Distribution:
+        """∫ p(y | parameters) p(parameters) as a distribution of one observation."""
+        raise NotImplementedError
+
+    def add(self, y: Array) -> Self:
+        """The posterior after y, by Bayes' rule."""
+        raise NotImplementedError
+
+    def learn(self, y: Array, observed: Bool[Array, "*event"] | None = None) -> Self:
+        """`add`, for the observed components of y alone; components are independent."""
+        posterior = self.add(y)
+        if observed is None:
+            return posterior
+        return jax.tree.map(lambda new, old: jnp.where(observed, new, old), posterior, self)
+
+    def sample(self, key: Key) -> PyTree:
+        """One draw of the parameters."""
+        raise NotImplementedError
+
+    def observation(self, parameters: PyTree) -> Any:
+        """p(y | parameters)."""
+        raise NotImplementedError
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Raise ValueError if observed values, in one flat array, lie outside the support."""
+        return None
