@@ -61,3 +61,10 @@ def test_b2_em_and_gradient(tmp_path):
     result = run("b2", tmp_path)
     assert result["difference"] < 1e-5
     assert result["Adam, rate 0.1"] == pytest.approx(result["EM"], abs=1e-3)
+
+
+def test_c0_changepoints(tmp_path):
+    result = run("c0", tmp_path)
+    assert result["changepoints"] == [28]  # 1899, as the first dam at Aswan was being built
+    assert result["log_prob"] == pytest.approx(-126.62418, abs=1e-3)
+    assert result["change"][26:31].sum() > 0.75
