@@ -20,6 +20,7 @@ from ssm.fitting import Fit as Fit
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
 from ssm.recursions.changepoint import ChangePoint as ChangePoint
+from ssm.recursions.autoregressive import ARHMM as ARHMM
 from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter

@@ -1,0 +1,125 @@
+"""Symbols whose log-probabilities are linear: p(y = c | x = k, u) = softmax_c(W_k u + b_k)."""
+
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.climbing import climb
+from ssm.distributions import Distribution, categorical, categorical_logits
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.linear_predictor import linear_predictor
+from ssm.linalg import multiply, row_times_matrix
+from ssm.shapes import Array, Bool, Float, Int, Key
+
+
+@final
+class CategoricalRegression(AbstractEmission):
+    """A multinomial logit on the inputs u (U,) for each state: `weights` (K, C, U), `bias` (K, C), symbols 0 .. C-1.
+
+    log p = η_y - log Σ_c exp η_c with η = W u + b, whose common level is free. M-step: L-BFGS, which never lowers
+    the expected log-likelihood (McCullagh & Nelder 1989, section 5.2). Raises ValueError when shapes disagree.
+    """
+
+    weights: Float[Array, "K C U"]
+    bias: Float[Array, "K C"]
+
+    def __init__(self, weights: Array, bias: Array):
+        self.weights = checks.real("weights", weights, ("K", "C", "U"))
+        self.bias = checks.real("bias", bias, self.weights.shape[:2]).astype(self.weights.dtype)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.bias.shape[0]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.bias.shape[1]
+
+    @property
+    def num_inputs(self) -> int:
+        """U."""
+        return self.weights.shape[-1]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """()."""
+        return ()
+
+    @property
+    def event_kind(self) -> str:
+        """ "symbol"."""
+        return "symbol"
+
+    def log_likelihoods(
+        self, ys: Int[Array, "T"], us: Float[Array, "T U"], observed: Bool[Array, "T"] | None = None
+    ) -> Float[Array, "T K"]:
+        """η_y - log Σ_c exp η_c, state by state; NaN, which poisons the evidence, for a symbol out of range."""
+        inside = (ys >= 0) & (ys < self.num_classes)
+
+        def one_state(weights: Float[Array, "C U"], bias: Float[Array, "C"]) -> Float[Array, "T"]:
+            natural = multiply(us, weights.T) + bias
+            chosen = jnp.take_along_axis(natural, jnp.where(inside, ys, 0)[:, None], axis=1)[:, 0]
+            return jnp.where(inside, chosen - jax.nn.logsumexp(natural, axis=1), jnp.nan)
+
+        table = jnp.stack([one_state(*each) for each in zip(self.weights, self.bias, strict=True)], axis=1)
+        return table if observed is None else jnp.where(observed[:, None], table, 0)
+
+    def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
+        """softmax(W u + b) of `state`."""
+        return categorical_logits(linear_predictor(self.weights[state], self.bias[state], u))
+
+    def mixture(self, probs: Float[Array, "K"], u: Float[Array, "U"]) -> Distribution:
+        """The mixed probabilities: again categorical."""
+        each = jax.nn.softmax(linear_predictor(self.weights, self.bias, u), axis=1)
+        return categorical(row_times_matrix(probs, each))
+
+    def maximise(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Int[Array, "M"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M"] | None,
+        frozen: frozenset[str] = frozenset(),
+    ) -> "CategoricalRegression":
+        """One multinomial logit per state."""
+        if observed is not None:
+            weights = jnp.where(observed[:, None], weights, 0)
+        total = jnp.maximum(jnp.sum(weights), 1)
+        free = {name: getattr(self, name) for name in ("weights", "bias") if name not in frozen}
+
+        def objective(free: dict[str, Array]) -> Array:
+            table = _replaced(self, free).log_likelihoods(ys, us)
+            return jnp.sum(jnp.where(weights > 0, weights * table, 0)) / total
+
+        return _replaced(self, climb(objective, free)) if free else self
+
+    def restart(
+        self, key: Key, ys: Int[Array, "M"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
+    ) -> "CategoricalRegression":
+        """`random`."""
+        return CategoricalRegression.random(key, self.num_states, self.num_inputs, self.num_classes)
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Symbols must lie in 0 .. C-1."""
+        if ys.min() < 0 or ys.max() >= self.num_classes:
+            raise ValueError(
+                f"ys: symbols must lie in 0 .. {self.num_classes - 1} (the emission has {self.num_classes} classes), "
+                f"got values from {ys.min()} to {ys.max()}"
+            )
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_inputs: int, num_classes: int) -> "CategoricalRegression":
+        """Weights and biases from a standard normal."""
+        shape = (checks.positive_int("num_states", num_states), checks.positive_int("num_classes", num_classes))
+        for_weights, for_bias = jax.random.split(key)
+        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
+        return cls(weights, jax.random.normal(for_bias, shape))
+
+
+def _replaced(model: CategoricalRegression, parts: dict[str, Array]) -> CategoricalRegression:
+    return CategoricalRegression(parts.get("weights", model.weights), parts.get("bias", model.bias))

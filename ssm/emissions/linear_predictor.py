@@ -1,0 +1,120 @@
+"""What regressions share: η = W_k u + b_k for every state, component by component."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.emissions.numeric import newton
+from ssm.linalg import multiply
+from ssm.shapes import Array, Bool, Float, Key
+
+# Up to this many components are summed one by one in one loop; beyond, the loop is compiled once.
+UNROLLED = 8
+
+
+def check_coefficients(weights: Any, bias: Any) -> tuple[Array, Array]:
+    """Weights (K, U) with bias (K,), or (K, N, U) with (K, N), as floats of one dtype; ValueError otherwise."""
+    scalar = np.ndim(weights) == 2
+    weights = checks.real("weights", weights, ("K", "U") if scalar else ("K", "N", "U"))
+    return weights, checks.real("bias", bias, weights.shape[:-1]).astype(weights.dtype)
+
+
+def linear_predictor(
+    weights: Float[Array, "*parts U"], bias: Float[Array, "*parts"], u: Float[Array, "U"]
+) -> Float[Array, "*parts"]:
+    """W u + b for one input."""
+    return multiply(weights, u) + bias
+
+
+def sum_of_densities(
+    density: Callable[..., Float[Array, "T K"]],
+    ys: Float[Array, "T *event"],
+    us: Float[Array, "T U"],
+    observed: Bool[Array, "T *parts"] | None,
+    weights: Float[Array, "K *event U"],
+    bias: Float[Array, "K *event"],
+    *others: Float[Array, "K *event"],
+) -> Float[Array, "T K"]:
+    """Σ_n density(η_n (T, K), y_n (T, 1), others_n (K,)), without the components that are missing.
+
+    Component by component, so that no (T, K, N) array is made.
+    """
+    size = ys.shape[1] if ys.ndim == 2 else 1
+    first = lambda array: jnp.moveaxis(array.reshape(array.shape[0], size, *array.shape[ys.ndim :]), 1, 0)
+    rows = ys.reshape(-1, size).T[..., None]  # (N, T, 1)
+    seen = None
+    if observed is not None and observed.ndim == ys.ndim:
+        seen = observed.reshape(-1, size).T[..., None]
+
+    def component(parts: tuple) -> Float[Array, "T K"]:
+        y, there, slope, offset, rest = parts
+        term = density(multiply(us, slope.T) + offset, y, *rest)
+        return term if there is None else jnp.where(there, term, 0)
+
+    parts = (rows, seen, first(weights), first(bias), tuple(first(each) for each in others))
+    if size > UNROLLED:
+        begin = jnp.zeros((ys.shape[0], bias.shape[0]), bias.dtype)
+        return jax.lax.scan(lambda total, part: (total + component(part), None), begin, parts)[0]
+    total = component(jax.tree.map(lambda leaf: leaf[0], parts))
+    for n in range(1, size):
+        total = total + component(jax.tree.map(lambda leaf, n=n: leaf[n], parts))
+    return total
+
+
+def climb_canonical(
+    cumulant: Callable[[Array], Array],
+    shares: Float[Array, "M K"],
+    ys: Float[Array, "M *event"],
+    us: Float[Array, "M U"],
+    observed: Bool[Array, "M *parts"] | None,
+    weights: Float[Array, "K *event U"],
+    bias: Float[Array, "K *event"],
+    frozen: frozenset[str],
+) -> tuple[Float[Array, "K *event U"], Float[Array, "K *event"]]:
+    """Weights and bias that maximise Σ shares (y η - A(η)) for the cumulant A of a family with canonical link.
+
+    Newton's method, which is iteratively reweighted least squares here (McCullagh & Nelder 1989, section 2.5);
+    concave, one regression per state and component, and never lower than it began.
+    """
+    size, inputs = (ys.shape[1] if ys.ndim == 2 else 1), us.shape[1]
+    design = jnp.concatenate([us, jnp.ones_like(us[:, :1])], axis=1)  # (M, U + 1)
+    free = jnp.ones(inputs + 1, us.dtype)
+    free = free.at[:inputs].set(0) if "weights" in frozen else free
+    free = free.at[inputs].set(0) if "bias" in frozen else free
+    slope, curvature = jax.vmap(jax.grad(cumulant)), jax.vmap(jax.grad(jax.grad(cumulant)))
+    flags = jnp.ones(ys.shape, bool) if observed is None else observed
+    flags = jnp.broadcast_to(flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim)), ys.shape)
+
+    def one(share: Float[Array, "M"], y: Float[Array, "M"], start: Float[Array, "D"]) -> Float[Array, "D"]:
+        def objective(coefficients: Float[Array, "D"]) -> Float[Array, ""]:
+            natural = multiply(design, coefficients)
+            return jnp.sum(jnp.where(share > 0, share * (y * natural - cumulant(natural)), 0))
+
+        def slopes(coefficients: Float[Array, "D"]) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
+            natural = multiply(design, coefficients)
+            gradient = multiply(share * (y - slope(natural)), design)
+            spread = multiply((share * curvature(natural))[:, None].T * design.T, design)
+            return gradient * free, spread * free * free[:, None]
+
+        return newton(objective, slopes, start)
+
+    def component(parts: tuple) -> Float[Array, "K D"]:
+        y, seen, start = parts
+        return jax.vmap(one, (1, None, 0))(jnp.where(seen[:, None], shares, 0), y, start)
+
+    start = jnp.concatenate([weights, bias[..., None]], axis=-1).reshape(bias.shape[0], size, inputs + 1)
+    columns = (ys.reshape(-1, size).T, flags.reshape(-1, size).T, jnp.moveaxis(start, 1, 0))
+    best = jnp.moveaxis(jax.lax.map(component, columns), 0, 1)  # (K, N, D)
+    return best[..., :-1].reshape(weights.shape), best[..., -1].reshape(bias.shape)
+
+
+def uneven_shares(
+    key: Key, num_states: int, us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
+) -> Float[Array, "M K"]:
+    """Random weights of M observations for K states, most of each state's on a few: a start for a fit."""
+    shares = jax.random.exponential(key, (us.shape[0], num_states), us.dtype) ** 3
+    return shares if observed is None else jnp.where(observed[:, None], shares, 0)

@@ -1,0 +1,143 @@
+"""Independent normal components around a line: p(y | x = k, u) = Π_n N(y_n; W_kn u + b_kn, scale_kn²)."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.distributions import Distribution, normal, normal_mixture
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.least_squares import Moments, regress
+from ssm.emissions.linear_predictor import check_coefficients, linear_predictor, sum_of_densities, uneven_shares
+from ssm.parameters import Positive, value
+from ssm.shapes import Array, Bool, Float, Int, Key
+
+
+@final
+class LinearRegression(AbstractEmission):
+    """A regression on the inputs u (U,) for each state: the Markov-switching regression.
+
+    Scalars, `weights` (K, U), `bias` and `scale` (K,), or vectors of independent components, (K, N, U) and
+    (K, N). log p = -½ Σ_n ((y_n - W_n u - b_n)/scale_n)² - Σ_n log scale_n - N/2 log 2π; a missing component
+    leaves its term out. M-step: weighted least squares in closed form, of any rank, with the standard deviation
+    of the residuals at least `minimum_scale` (Hamilton 1994, section 22.4). Raises ValueError when shapes disagree.
+    """
+
+    weights: Float[Array, "K *event U"]
+    bias: Float[Array, "K *event"]
+    _scale: Positive | Float[Array, "K *event"]
+    minimum_scale: float = eqx.field(static=True)
+
+    def __init__(self, weights: Array, bias: Array, scale: Array, minimum_scale: float = 1e-4):
+        self.weights, self.bias = check_coefficients(weights, bias)
+        self._scale = Positive.of(checks.positive("scale", scale, self.bias.shape).astype(self.bias.dtype))
+        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+
+    @property
+    def scale(self) -> Float[Array, "K *event"]:
+        """Standard deviations of the residuals."""
+        return value(self._scale)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.bias.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """() or (N,)."""
+        return self.bias.shape[1:]
+
+    @property
+    def num_inputs(self) -> int:
+        """U."""
+        return self.weights.shape[-1]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """The density, summed component by component."""
+        constant = 0.5 * jnp.log(2 * jnp.pi).astype(self.bias.dtype)
+
+        def density(expected: Array, y: Array, scale: Array) -> Array:
+            return -0.5 * ((y - expected) / scale) ** 2 - jnp.log(scale) - constant
+
+        return sum_of_densities(density, ys, us, observed, self.weights, self.bias, self.scale)
+
+    def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
+        """N(W u + b, scale²) of `state`."""
+        return normal(linear_predictor(self.weights[state], self.bias[state], u), self.scale[state])
+
+    def mixture(self, probs: Float[Array, "K"], u: Float[Array, "U"]) -> Distribution:
+        """The mixture of normals."""
+        return normal_mixture(probs, linear_predictor(self.weights, self.bias, u), self.scale)
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M *event"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> Moments:
+        """Moments of [u, y_n] for every component and state, leaves (N, K, ...)."""
+        size = ys.shape[1] if ys.ndim == 2 else 1
+        flags = jnp.ones(ys.shape, bool) if observed is None else observed
+        flags = jnp.broadcast_to(flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim)), ys.shape)
+
+        def component(parts: tuple) -> Moments:
+            y, seen = parts
+            rows = jnp.concatenate([us, y[:, None]], axis=1)
+            return jax.lax.map(lambda share: Moments.of(jnp.where(seen, share, 0), rows), weights.T)
+
+        return jax.lax.map(component, (ys.reshape(-1, size).T, flags.reshape(-1, size).T))
+
+    def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "LinearRegression":
+        """Least squares from the moments."""
+        keep = "weights" in frozen, "bias" in frozen
+        one = lambda moments, weights, bias: regress(moments, weights[None], bias[None], *keep)
+        parts = lambda array: jnp.moveaxis(array.reshape(self.num_states, -1, *array.shape[self.bias.ndim :]), 1, 0)
+        whole = lambda array, like: jnp.moveaxis(array, 0, 1).reshape(like.shape)
+        weights, bias, variance = jax.vmap(jax.vmap(one))(sums, parts(self.weights), parts(self.bias))
+        scale = jnp.maximum(jnp.sqrt(whole(variance, self.scale)), self.minimum_scale)
+        scale = jnp.where(whole(sums.count, self.scale) > 0, scale, self.scale)
+        scale = self.scale if "scale" in frozen else scale
+        return LinearRegression(whole(weights, self.weights), whole(bias, self.bias), scale, self.minimum_scale)
+
+    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
+        """The moments of both together."""
+        return old.blend(new, rate)
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M *event"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
+    ) -> "LinearRegression":
+        """`from_data`."""
+        new = LinearRegression.from_data(key, self.num_states, ys, us, observed)
+        return LinearRegression(new.weights, new.bias, new.scale, self.minimum_scale)
+
+    @classmethod
+    def random(
+        cls, key: Key, num_states: int, num_inputs: int, num_components: int | None = None
+    ) -> "LinearRegression":
+        """Weights and biases from a standard normal, unit scales; scalars unless `num_components` is given."""
+        shape = (checks.positive_int("num_states", num_states),)
+        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
+        for_weights, for_bias = jax.random.split(key)
+        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
+        return cls(weights, jax.random.normal(for_bias, shape), jnp.ones(shape))
+
+    @classmethod
+    def from_data(
+        cls,
+        key: Key,
+        num_states: int,
+        ys: Float[Array, "M *event"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M"] | None = None,
+    ) -> "LinearRegression":
+        """Least squares on random weights, most of each state's on a few of the M observations."""
+        ys, us = jnp.asarray(ys), jnp.asarray(us)
+        shape = (checks.positive_int("num_states", num_states), *ys.shape[1:])
+        blank = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.zeros(shape, ys.dtype), jnp.ones(shape, ys.dtype))
+        return blank.maximise(uneven_shares(key, num_states, us, observed), ys, us, observed)

@@ -1,0 +1,159 @@
+"""Correlated normal components around a line: p(y | x = k, u) = N(y; W_k u + b_k, covariance_k)."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.least_squares import Moments, regress
+from ssm.emissions.linear_predictor import check_coefficients, linear_predictor, uneven_shares
+from ssm.emissions.multivariate_normal import at_least, complete
+from ssm.linalg import multiply
+from ssm.parameters import Covariance
+from ssm.shapes import Array, Bool, Float, Int, Key
+
+
+@final
+class MultivariateLinearRegression(AbstractEmission):
+    """Vectors with `weights` (K, N, U), `bias` (K, N) and `covariance` (K, N, N) of the residuals.
+
+    log p = -½ |L⁻¹(y - W u - b)|² - Σ log |L_nn| - N/2 log 2π with L Lᵀ = covariance; missing components are
+    integrated out. M-step: weighted least squares, for partly missing vectors on their conditional moments
+    (Little & Rubin 2002, section 11.4), with every eigenvalue of the covariance at least minimum_scale².
+    """
+
+    weights: Float[Array, "K N U"]
+    bias: Float[Array, "K N"]
+    _covariance: Covariance
+    minimum_scale: float = eqx.field(static=True)
+
+    def __init__(self, weights: Array, bias: Array, covariance: Array, minimum_scale: float = 1e-4):
+        checks.real("weights", weights, ("K", "N", "U"))
+        self.weights, self.bias = check_coefficients(weights, bias)
+        states, size = self.bias.shape
+        covariance = checks.covariance("covariance", covariance, (states, size, size))
+        self._covariance = Covariance.of(covariance.astype(self.bias.dtype))
+        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+
+    @property
+    def covariance(self) -> Float[Array, "K N N"]:
+        """Covariances of the residuals."""
+        return self._covariance.matrix
+
+    @property
+    def root(self) -> Float[Array, "K N N"]:
+        """Their lower-triangular square roots."""
+        return self._covariance.lower
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.bias.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return self.bias.shape[1:]
+
+    @property
+    def num_inputs(self) -> int:
+        """U."""
+        return self.weights.shape[-1]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T N"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """One triangular solve per state for all times; per time where components are missing."""
+        size = self.bias.shape[1]
+        constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(self.bias.dtype)
+
+        def one_state(weights: Float[Array, "N U"], bias: Float[Array, "N"], root: Float[Array, "N N"]) -> Array:
+            residuals = ys - multiply(us, weights.T) - bias
+            if observed is not None and observed.ndim == 2:
+                return jax.vmap(log_normal_density, (0, None, 0))(residuals, root, observed)
+            whitened = jax.scipy.linalg.solve_triangular(root, residuals.T, lower=True)
+            log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
+            return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
+
+        return jax.vmap(one_state, out_axes=1)(self.weights, self.bias, self.root)
+
+    def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
+        """N(W u + b, covariance) of `state`."""
+        return multivariate_normal(linear_predictor(self.weights[state], self.bias[state], u), self.root[state])
+
+    def mixture(self, probs: Float[Array, "K"], u: Float[Array, "U"]) -> Distribution:
+        """The mixture of multivariate normals."""
+        return multivariate_normal_mixture(probs, linear_predictor(self.weights, self.bias, u), self.root)
+
+    def sums(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M N"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M *parts"] | None,
+    ) -> Moments:
+        """Moments of [u, y] for every state; what is missing enters by its conditional moments."""
+        if observed is not None:
+            weights = jnp.where(jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None], weights, 0)
+
+        def one_state(parts: tuple) -> Moments:
+            share, slope, bias, covariance = parts
+            if observed is None or observed.ndim == 1:
+                return Moments.of(share, jnp.concatenate([us, ys], axis=1))
+            expected = multiply(us, slope.T) + bias
+            around, extra = complete(share, ys - expected, observed, jnp.zeros_like(bias), covariance)
+            moments = Moments.of(share, jnp.concatenate([us, around + expected], axis=1))
+            size = us.shape[1]
+            return moments._replace(scatter=moments.scatter.at[size:, size:].add(extra))
+
+        return jax.lax.map(one_state, (weights.T, self.weights, self.bias, self.covariance))
+
+    def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "MultivariateLinearRegression":
+        """Least squares from the moments."""
+        keep = "weights" in frozen, "bias" in frozen
+        one = lambda moments, slope, bias: regress(moments, slope, bias, *keep)
+        weights, bias, covariance = jax.vmap(one)(sums, self.weights, self.bias)
+        covariance = jax.vmap(lambda each: at_least(each, self.minimum_scale**2))(covariance)
+        keep_covariance = (sums.count == 0) | ("covariance" in frozen)
+        covariance = jnp.where(keep_covariance[:, None, None], self.covariance, covariance)
+        return MultivariateLinearRegression(weights, bias, covariance, self.minimum_scale)
+
+    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
+        """The moments of both together."""
+        return old.blend(new, rate)
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M N"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
+    ) -> "MultivariateLinearRegression":
+        """`from_data`."""
+        new = MultivariateLinearRegression.from_data(key, self.num_states, ys, us, observed)
+        return MultivariateLinearRegression(new.weights, new.bias, new.covariance, self.minimum_scale)
+
+    @classmethod
+    def random(cls, key: Key, num_states: int, num_inputs: int, num_components: int) -> "MultivariateLinearRegression":
+        """Weights and biases from a standard normal, unit covariances."""
+        shape = (checks.positive_int("num_states", num_states), checks.positive_int("num_components", num_components))
+        for_weights, for_bias = jax.random.split(key)
+        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
+        eye = jnp.broadcast_to(jnp.eye(num_components), (*shape, num_components))
+        return cls(weights, jax.random.normal(for_bias, shape), eye)
+
+    @classmethod
+    def from_data(
+        cls,
+        key: Key,
+        num_states: int,
+        ys: Float[Array, "M N"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M"] | None = None,
+    ) -> "MultivariateLinearRegression":
+        """Least squares on random weights, most of each state's on a few of the M observations."""
+        ys, us = jnp.asarray(ys), jnp.asarray(us)
+        shape = (checks.positive_int("num_states", num_states), ys.shape[1])
+        eye = jnp.broadcast_to(jnp.eye(ys.shape[1], dtype=ys.dtype), (*shape, ys.shape[1]))
+        blank = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.zeros(shape, ys.dtype), eye)
+        return blank.maximise(uneven_shares(key, num_states, us, observed), ys, us, observed)

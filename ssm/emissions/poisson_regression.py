@@ -1,0 +1,113 @@
+"""Counts whose log-rate is linear: p(y_n | x = k, u) = Poisson(y_n; exp(W_kn u + b_kn))."""
+
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.distributions import Distribution, poisson
+from ssm.emissions.base import AbstractEmission
+from ssm.emissions.linear_predictor import (
+    check_coefficients,
+    climb_canonical,
+    linear_predictor,
+    sum_of_densities,
+    uneven_shares,
+)
+from ssm.logspace import log
+from ssm.shapes import Array, Bool, Float, Int, Key
+
+
+@final
+class PoissonRegression(AbstractEmission):
+    """A log-linear regression of counts on the inputs u (U,) for each state.
+
+    Scalars, `weights` (K, U) and `bias` (K,), or vectors of independent components, (K, N, U) and (K, N).
+    log p = Σ_n y_n η_n - exp η_n - log y_n! with η = W u + b; a missing component leaves its term out. M-step:
+    Newton's method (McCullagh & Nelder 1989, section 2.5), which never lowers the expected log-likelihood.
+    """
+
+    weights: Float[Array, "K *event U"]
+    bias: Float[Array, "K *event"]
+
+    def __init__(self, weights: Array, bias: Array):
+        self.weights, self.bias = check_coefficients(weights, bias)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.bias.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """() or (N,)."""
+        return self.bias.shape[1:]
+
+    @property
+    def num_inputs(self) -> int:
+        """U."""
+        return self.weights.shape[-1]
+
+    def log_likelihoods(
+        self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """y η - exp η - log y!, summed component by component."""
+        density = lambda natural, y: y * natural - jnp.exp(natural) - jax.scipy.special.gammaln(y + 1)
+        return sum_of_densities(density, ys, us, observed, self.weights, self.bias)
+
+    def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
+        """Poisson components with rates exp(W u + b) of `state`."""
+        return poisson(jnp.exp(linear_predictor(self.weights[state], self.bias[state], u)))
+
+    def maximise(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Float[Array, "M *event"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M *parts"] | None,
+        frozen: frozenset[str] = frozenset(),
+    ) -> "PoissonRegression":
+        """One log-linear regression per state and component."""
+        return PoissonRegression(*climb_canonical(jnp.exp, weights, ys, us, observed, self.weights, self.bias, frozen))
+
+    def restart(
+        self, key: Key, ys: Float[Array, "M *event"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
+    ) -> "PoissonRegression":
+        """`from_data`."""
+        return PoissonRegression.from_data(key, self.num_states, ys, us, observed)
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Whole numbers from 0."""
+        bad = (ys < 0) | (ys != np.round(ys))
+        if bad.any():
+            raise ValueError(f"ys: PoissonRegression observes counts 0, 1, 2, ..., got {ys[bad][0]}")
+
+    @classmethod
+    def random(
+        cls, key: Key, num_states: int, num_inputs: int, num_components: int | None = None
+    ) -> "PoissonRegression":
+        """Weights and biases from a normal of scale one half; scalars unless `num_components` is given."""
+        shape = (checks.positive_int("num_states", num_states),)
+        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
+        for_weights, for_bias = jax.random.split(key)
+        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
+        return cls(weights / 2, jax.random.normal(for_bias, shape) / 2)
+
+    @classmethod
+    def from_data(
+        cls,
+        key: Key,
+        num_states: int,
+        ys: Float[Array, "M *event"],
+        us: Float[Array, "M U"],
+        observed: Bool[Array, "M"] | None = None,
+    ) -> "PoissonRegression":
+        """Rates around the data's mean count, weights zero, then an M-step on random weights of the observations."""
+        ys, us = jnp.asarray(ys), jnp.asarray(us)
+        shape = (checks.positive_int("num_states", num_states), *ys.shape[1:])
+        seen = jnp.ones(ys.shape[0], bool) if observed is None else observed
+        mean = jnp.mean(ys, axis=0, where=seen.reshape((-1,) + (1,) * (ys.ndim - 1)))
+        start = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.broadcast_to(log(jnp.maximum(mean, 0.1)), shape))
+        return start.maximise(uneven_shares(key, num_states, us, observed), ys, us, observed)

@@ -1,0 +1,330 @@
+"""The autoregressive hidden Markov model: a chain whose every state is a linear autoregression."""
+
+import dataclasses
+from typing import ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.beliefs import Categorical
+from ssm.checks import is_concrete
+from ssm.distributions import Distribution
+from ssm.emissions.multivariate_linear_regression import MultivariateLinearRegression
+from ssm.likelihoods import LogLikelihood
+from ssm.maps.base import AbstractKernel
+from ssm.parameters import Constant, value
+from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
+from ssm.recursions.chain import Counts, Known
+from ssm.recursions.hmm import HMM
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+
+
+class Regime(eqx.Module):
+    """A distribution over K states, and the last L observations, latest first."""
+
+    probs: Float[Array, "*batch K"]
+    past: Float[Array, "*batch L N"]
+
+    @property
+    def state(self) -> Int[Array, "*batch"]:
+        """The likeliest state."""
+        return jnp.argmax(self.probs, axis=-1)
+
+    def sample(self, key: Key) -> Int[Array, ""]:
+        """One state."""
+        return Categorical(self.probs).sample(key)
+
+    def after(self, probs: Float[Array, "K"], y: Float[Array, "N"]) -> "Regime":
+        """Another distribution over states, and y before the observations that are remembered."""
+        return Regime(probs, jnp.concatenate([y[None], self.past[:-1]]))
+
+
+@final
+class ARHMM(AbstractExpectation[Regime]):
+    """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ N(Σ_l W_{k,l} y_{t-l} + b_k, covariance_k) with k = x_t.
+
+    Shapes: `initial` and `transition` as in `ssm.HMM`; `weights` (K, N, L·N), the matrices W_{k,1} ... W_{k,L} side
+    by side, so the latest observation's comes first; `bias` (K, N), `covariance` (K, N, N). The number of lags L
+    follows. `past` (L, N) holds the observations before the first one, in order of time, for every sequence; it is
+    given, not learnt, and zero by default, so that the first L observations are conditioned on zeros.
+
+    The belief is a `Regime`: probabilities and the last L observations. A chain whose emission is a regression on
+    lags, `model.chain`, does the work; `ssm.decode(model.chain, ys, model.lags(ys))` finds the best path.
+    Observations cannot be missing, except after the last one of a sequence: a regression on what was not seen would
+    need it integrated out. Concrete gaps raise ValueError; under jit, and in a stream, the evidence after a gap
+    is NaN. Raises ValueError when shapes disagree. Source: Hamilton 1989; Poritz 1982.
+    """
+
+    predicts_at_once: ClassVar[bool] = True
+
+    chain: HMM
+    _past: Constant | Float[Array, "L N"]
+
+    def __init__(
+        self,
+        initial: Array,
+        transition: Array,
+        weights: Array,
+        bias: Array,
+        covariance: Array,
+        past: Array | None = None,
+    ):
+        emission = MultivariateLinearRegression(weights, bias, covariance)
+        size, width = emission.event_shape[0], emission.num_inputs
+        if width % size:
+            raise ValueError(
+                f"weights: expected shape (K, N, L * N), one N x N matrix per lag side by side, got {np.shape(weights)}"
+            )
+        lags = width // size
+        past = jnp.zeros((lags, size)) if past is None else checks.real("past", past, (lags, size))
+        self.chain = HMM(initial, transition, emission)
+        if self.chain.dynamics.num_inputs != 0:
+            raise ValueError(f"transition: a {type(transition).__name__} reads inputs, which an ARHMM does not have")
+        self._past = Constant(past.astype(emission.bias.dtype))
+
+    # -- parameters -------------------------------------------------------------------------------------------
+
+    @property
+    def initial(self) -> Float[Array, "K"]:
+        """p(x_1)."""
+        return self.chain.initial
+
+    @property
+    def transition(self) -> Float[Array, "K K"]:
+        """p(x_t = j | x_{t-1} = i) in row i, column j."""
+        return self.chain.transition
+
+    @property
+    def emission(self) -> MultivariateLinearRegression:
+        """The regression on lags."""
+        assert isinstance(self.chain.emission, MultivariateLinearRegression)  # made in the constructor
+        return self.chain.emission
+
+    @property
+    def weights(self) -> Float[Array, "K N L*N"]:
+        """W_{k,1} ... W_{k,L} side by side."""
+        return self.emission.weights
+
+    @property
+    def bias(self) -> Float[Array, "K N"]:
+        """b_k."""
+        return self.emission.bias
+
+    @property
+    def covariance(self) -> Float[Array, "K N N"]:
+        """Covariances of the noise."""
+        return self.emission.covariance
+
+    @property
+    def past(self) -> Float[Array, "L N"]:
+        """What came before the first observation, in order of time."""
+        return value(self._past)
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.chain.num_states
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return self.chain.event_shape
+
+    @property
+    def num_steps(self) -> int | None:
+        """As the transition's."""
+        return self.chain.num_steps
+
+    @property
+    def feeds_back(self) -> bool:
+        """It reads its own past."""
+        return True
+
+    def validate_steps(self, steps: Step) -> None:
+        """Nothing is missing before the last observation of a sequence."""
+        flags = (steps.observed, steps.padding, steps.first)
+        if steps.observed is None or not all(is_concrete(each) for each in flags):
+            return
+        time = _first_gap(steps)
+        if time is not None:
+            raise ValueError(
+                f"ys: an ARHMM reads its own past, so nothing may be missing, but time step {time} has a missing "
+                "value and an observation at or after it; fill the gap, or cut the sequence there (ssm.pad)"
+            )
+
+    # -- lags -------------------------------------------------------------------------------------------------
+
+    def lags(
+        self,
+        ys: Float[Array, "*B T N"],
+        starts: Bool[Array, "*B T"] | None = None,
+        observed: Bool[Array, "..."] | None = None,
+    ) -> Float[Array, "*B T L*N"]:
+        """[y_{t-1}, ..., y_{t-L}] at all times, with `past` before each start; NaN where one of them is missing."""
+        ys = jnp.asarray(ys)
+        if ys.ndim == 3:
+            return jax.vmap(self.lags)(ys, starts, observed)
+        total = ys.shape[0]
+        times = jnp.arange(total)
+        begins = jnp.zeros(total, int) if starts is None else jax.lax.cummax(jnp.where(starts, times, 0))
+        seen = jnp.ones(total, bool) if observed is None else jnp.all(observed.reshape(total, -1), axis=1)
+        known = jnp.where(seen[:, None], ys, jnp.nan)
+        recent = self.past[::-1]
+        columns = []
+        for lag in range(1, recent.shape[0] + 1):
+            since = times - begins  # steps since the start
+            earlier = recent[jnp.clip(lag - 1 - since, 0)]
+            columns.append(jnp.where((since >= lag)[:, None], jnp.roll(known, lag, axis=0), earlier))
+        # What is not there to be explained needs no lags: a NaN would reach gradients through the mask.
+        return jnp.where(seen[:, None], jnp.concatenate(columns, axis=1), 0)
+
+    def _lagged(self, steps: Step) -> Step:
+        """The steps of `chain`: lags are its inputs."""
+        return dataclasses.replace(steps, u=self.lags(steps.y, steps.first, steps.observed))
+
+    # -- the recursion ----------------------------------------------------------------------------------------
+
+    def prepare(self, steps: Step) -> Step:
+        """What the transition wants to know; the lags of a step are in the belief before it."""
+        known = self.chain.prepare(self._lagged(steps)).u
+        return dataclasses.replace(steps, u=Known(None, known.transition))
+
+    def quicken(self, steps: Step) -> "tuple[QuickARHMM, Step]":
+        """The chain on the table of all times, for sequences that are here from their start."""
+        lagged = self._lagged(steps)
+        chain, quick = self.chain.quicken(lagged)
+        return QuickARHMM(self, chain), dataclasses.replace(quick, y=Evidence(steps.y, lagged.u, quick.y))
+
+    def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
+        """π, and what came before."""
+        return Regime(self.chain.init(u).probs, self.past[::-1])
+
+    def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
+        """p A; what was seen stays."""
+        return Regime(self.chain.predict(Categorical(belief.probs), u).probs, belief.past)
+
+    def update(
+        self, prior: Regime, u: PyTree, y: Float[Array, "N"], *, key: Key | None = None
+    ) -> tuple[Regime, Scalar]:
+        """Reweigh by the regressions on the past, and remember y."""
+        table = self.emission.log_likelihoods(y[None], prior.past.reshape(1, -1))[0]
+        posterior, log_evidence = LogLikelihood(table).reweigh(Categorical(prior.probs))
+        return prior.after(posterior.probs, y), log_evidence
+
+    def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
+        """The states move on; the past is no longer known, and a NaN says so to whatever reads it."""
+        return prior.after(prior.probs, jnp.full_like(prior.past[0], jnp.nan))
+
+    def emit(self, prior: Regime, u: PyTree) -> Distribution:
+        """The mixture of the regressions on the past."""
+        return self.emission.mixture(prior.probs, prior.past.reshape(-1))
+
+    def draw_state(self, prior: Regime, key: Key) -> Regime:
+        """All probability on one state."""
+        return Regime(jax.nn.one_hot(prior.sample(key), self.num_states, dtype=prior.probs.dtype), prior.past)
+
+    def reverse(self, filtered: Regime, predicted: Regime, u: Known) -> "ReversedRegime":
+        """That of the chain; the past is certain."""
+        kernel = self.chain.reverse(Categorical(filtered.probs), Categorical(predicted.probs), u)
+        return ReversedRegime(kernel, filtered.past)
+
+    def settle(self, smoothed: Regime) -> Regime:
+        """Rows that sum to one again."""
+        return Regime(self.chain.settle(Categorical(smoothed.probs)).probs, smoothed.past)
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    def statistics(self, steps: Step, predicted: Regime, filtered: Regime, smoothed: Regime) -> Counts:
+        """The expected counts of the chain."""
+        probs = (Categorical(belief.probs) for belief in (predicted, filtered, smoothed))
+        return self.chain.statistics(self._lagged(steps), *probs)
+
+    def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
+        """Q of the chain."""
+        return self.chain.expected_log_prob(self.chain.prepare(self._lagged(steps)), statistics)
+
+    def log_prior(self) -> Scalar:
+        """That of the chain."""
+        return self.chain.log_prior()
+
+    def maximise(self, statistics: Counts, steps: Step, frozen: frozenset[str] = frozenset()) -> "ARHMM":
+        """The M-step of the chain: counts, and weighted least squares on lags."""
+        inner = frozenset(name.removeprefix("chain.") for name in frozen)
+        return self._with(self.chain.maximise(statistics, self._lagged(steps), inner))
+
+    def restart(self, key: Key, steps: Step) -> "ARHMM":
+        """A random start of the chain."""
+        return self._with(self.chain.restart(key, self._lagged(steps)))
+
+    def _with(self, chain: HMM) -> "ARHMM":
+        return eqx.tree_at(lambda model: (model.chain, model._past), self, (chain, Constant(self.past)))
+
+
+class Evidence(eqx.Module):
+    """One observation, its lags, and what the chain's quick form makes of the two."""
+
+    y: Float[Array, "*batch N"]
+    lags: Float[Array, "*batch L*N"]
+    quick: PyTree
+
+
+class QuickARHMM(AbstractRecursion[Regime]):
+    """An ARHMM whose likelihoods were worked out before the scan."""
+
+    model: ARHMM
+    chain: HMM
+
+    def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
+        """As the model's."""
+        return self.model.init(u)
+
+    def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
+        """As the model's."""
+        return self.model.predict(belief, u)
+
+    def update(self, prior: Regime, u: PyTree, y: Evidence, *, key: Key | None = None) -> tuple[Regime, Scalar]:
+        """As the model's where the past is what the likelihoods were worked out from; NaN elsewhere."""
+        posterior, log_evidence = self.chain.update(Categorical(prior.probs), u, y.quick)
+        agrees = jnp.all(prior.past.reshape(-1) == y.lags)
+        return prior.after(posterior.probs, y.y), jnp.where(agrees, log_evidence, jnp.nan)
+
+    def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
+        """As the model's."""
+        return self.model.miss(prior, u)
+
+
+class ReversedRegime(AbstractKernel[Regime]):
+    """p(x_t | x_{t+1}, y_{<=t}) of the chain, with the past that was known at t."""
+
+    kernel: AbstractKernel[Categorical]
+    past: Float[Array, "L N"]
+
+    def apply(self, belief: Regime) -> Regime:
+        """One step of smoothing."""
+        return Regime(self.kernel.apply(Categorical(belief.probs)).probs, self.past)
+
+    def sample(self, key: Key, state: Int[Array, ""]) -> Int[Array, ""]:
+        """x_t given x_{t+1} = state."""
+        return self.kernel.sample(key, state)
+
+
+def _first_gap(steps: Step) -> int | None:
+    """The first time step with something missing and something observed in it or later in its sequence."""
+    lead = steps.t.shape
+    flags = np.asarray(steps.observed).reshape(*lead, -1)
+    whole, some = flags.all(-1).reshape(-1, lead[-1]), flags.any(-1).reshape(-1, lead[-1])
+    if steps.padding is not None:
+        padding = np.asarray(steps.padding).reshape(whole.shape)
+        whole, some = whole | padding, some & ~padding
+    for b, (complete, seen) in enumerate(zip(whole, some, strict=True)):
+        times = np.arange(lead[-1])
+        which = times * 0 if steps.first is None else np.cumsum(np.asarray(steps.first).reshape(whole.shape)[b])
+        last = np.full(which[-1] + 1, -1)  # the last observation of each sequence that is packed here
+        np.maximum.at(last, which, np.where(seen, times, -1))
+        gaps = ~complete & (times <= last[which])
+        if gaps.any():
+            return int(np.argmax(gaps))
+    return None
