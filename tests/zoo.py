@@ -169,6 +169,12 @@ def variational_rnn(key: jax.Array) -> ssm.VRNN:
     return ssm.VRNN(cell, head, 2, key=for_rest)
 
 
+def change_point(key: jax.Array) -> ssm.ChangePoint:
+    """Vectors of two components whose means and variances change, with a hazard that rises; few runs are kept."""
+    segment = ssm.conjugate.NormalInverseGamma(jax.random.normal(key, (2,)), 0.5, 2.5, jnp.array([1.0, 2.0]))
+    return ssm.ChangePoint(segment, jnp.array([0.2, 0.4]), 6)
+
+
 MEMBERS = [
     Member("HMM-categorical", hmm(lambda key: Categorical.random(key, 3, 4)), COMPOSED),
     Member("HMM-normal-scalar", hmm(scalar_normal), COMPOSED),
@@ -183,6 +189,7 @@ MEMBERS = [
     Member("RNN-inputs", driven_rnn, SWEPT),
     Member("RNN-both-stacked", stacked_rnn, SWEPT),
     Member("ParticleFilter", particle_filter, IN_ORDER),
+    Member("ChangePoint", change_point, IN_ORDER),
     Member("VRNN", variational_rnn, IN_ORDER, reversible=False, scores=False),
 ]
 
