@@ -15,19 +15,40 @@ from ssm.shapes import Array, Bool, Float
 tfd = tfp.distributions
 
 
+# Drawn by JAX: the samplers of TensorFlow Probability call what JAX is about to remove.
+
+
+class _Poisson(tfd.Poisson):
+    def _sample_n(self, n: Any, seed: Any = None) -> Array:
+        return jax.random.poisson(seed, self.rate, (int(n), *self.rate.shape)).astype(self.rate.dtype)
+
+
+class _NegativeBinomial(tfd.NegativeBinomial):
+    def _sample_n(self, n: Any, seed: Any = None) -> Array:
+        for_rate, for_count = jax.random.split(seed)
+        shape = (int(n), *self.total_count.shape)
+        rate = jax.random.gamma(for_rate, self.total_count, shape, self.total_count.dtype) * jnp.exp(self.logits)
+        return jax.random.poisson(for_count, rate, shape).astype(rate.dtype)
+
+
+class _Binomial(tfd.Binomial):
+    def _sample_n(self, n: Any, seed: Any = None) -> Array:
+        return jax.random.binomial(seed, self.total_count, self.probs, (int(n), *self.probs.shape), self.probs.dtype)
+
+
 def poisson(rate: Float[Array, "*event"]) -> Distribution:
     """Independent Poisson components; a rate of zero gives zeros."""
-    return _one_event(tfd.Poisson(rate, force_probs_to_zero_outside_support=True))
+    return _one_event(_Poisson(rate, force_probs_to_zero_outside_support=True))
 
 
 def negative_binomial(size: Float[Array, "*event"], mean: Float[Array, "*event"]) -> Distribution:
     """Independent negative binomial components of variance mean + mean²/size."""
-    return _one_event(tfd.NegativeBinomial(size, logits=log(mean) - jnp.log(size), require_integer_total_count=False))
+    return _one_event(_NegativeBinomial(size, logits=log(mean) - jnp.log(size), require_integer_total_count=False))
 
 
 def binomial(total: int, probs: Float[Array, "*event"]) -> Distribution:
     """Independent numbers of successes in `total` trials."""
-    return _one_event(tfd.Binomial(jnp.full_like(probs, total), probs=probs))
+    return _one_event(_Binomial(jnp.full_like(probs, total), probs=probs))
 
 
 def multinomial(total: int, probs: Float[Array, "N"]) -> Distribution:
@@ -55,7 +76,7 @@ def _one_event(distribution: tfd.Distribution) -> Distribution:
 
 def _multinomial_marginals(joint: Any) -> Distribution:
     total = jnp.broadcast_to(joint.total_count[..., None], joint.probs.shape)
-    return distrax.as_distribution(tfd.Binomial(total, probs=joint.probs))
+    return distrax.as_distribution(_Binomial(total, probs=joint.probs))
 
 
 def _multinomial_partial(joint: Any, y: Array, observed: Bool[Array, "N"]) -> Array:

@@ -118,7 +118,9 @@ def _smallest(cumulative: Callable[[Array], Array], low: Array, high: Array, q: 
 
     bounds = (_place(low) - 1, _place(high))
     found = jax.lax.fori_loop(0, jnp.finfo(low.dtype).bits, halve, bounds)[1]
-    return _number(found, low.dtype) + 0  # no negative zero
+    number = _number(found, low.dtype)
+    # Processors take the smallest numbers for zeros, with either sign.
+    return jnp.where(jnp.abs(number) <= 2 * jnp.finfo(number.dtype).tiny, 0, number)
 
 
 def _place(number: Float[Array, "*event"]) -> Int[Array, "*event"]:

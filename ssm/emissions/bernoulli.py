@@ -1,6 +1,6 @@
 """Zeros and ones, and numbers of successes: p(y | x = k) = Π_n C(total, y_n) p_kn^y_n (1 - p_kn)^(total - y_n)."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -165,7 +165,7 @@ class Binomial(AbstractExponentialFamily):
         return cls(total, _starting_probs(key, num_states, ys, observed, checks.positive_int("total", total)))
 
 
-def _starting_probs(key: Key, num_states: int, ys: Array, observed: Array | None, total: int) -> Array:
+def _starting_probs(key: Key, num_states: int, ys: Any, observed: Any, total: int) -> Array:
     """Strictly between 0 and 1, (K, *event)."""
     ys, observed = rows_of(ys, observed)
     points = spread_out(key, checks.positive_int("num_states", num_states), ys, observed) / total
