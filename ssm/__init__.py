@@ -15,12 +15,14 @@ from ssm.filtering import init as init
 from ssm.filtering import log_prob as log_prob
 from ssm.filtering import step as step
 from ssm.fitting import EM as EM
+from ssm.fitting import LBFGS as LBFGS
 from ssm.fitting import SGD as SGD
 from ssm.fitting import Fit as Fit
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
 from ssm.recursions.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.autoregressive import ARHMM as ARHMM
+from ssm.parameters import num_parameters as num_parameters
 from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter

@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm.linalg import semidefinite_root
 from ssm.shapes import Array, Float, PyTree
@@ -28,6 +29,10 @@ class AbstractParameter(eqx.Module):
         """The value in the model's own units: an array, or itself where the recursions use the stored form."""
         raise NotImplementedError
 
+    def free_entries(self) -> PyTree:
+        """Which stored numbers are coordinates of the value: moving the others as well adds nothing; all by default."""
+        return jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), self)
+
 
 class Simplex(AbstractParameter):
     """Probabilities along the last axis, stored as logits; hard zeros stay exactly zero."""
@@ -37,6 +42,12 @@ class Simplex(AbstractParameter):
     def constrained(self) -> Float[Array, "*batch K"]:
         """softmax(logits)."""
         return jax.nn.softmax(self.logits, axis=-1)
+
+    def free_entries(self) -> PyTree:
+        """The possible outcomes of each row but its likeliest: logits count up to a constant."""
+        logits = np.asarray(self.logits)
+        likeliest = np.arange(logits.shape[-1]) == np.argmax(logits, axis=-1)[..., None]
+        return Simplex((logits > IMPOSSIBLE / 2) & ~likeliest)
 
     @classmethod
     def of(cls, probabilities: Float[Array, "*batch K"]) -> "Simplex":
@@ -73,6 +84,11 @@ class Covariance(AbstractParameter):
     def constrained(self) -> "Covariance":
         """Itself: the recursions use the root, not the product."""
         return self
+
+    def free_entries(self) -> PyTree:
+        """What lies on or below the diagonal."""
+        below: Any = np.tril(np.ones(self.root.shape, bool))
+        return Covariance(below)
 
     @property
     def lower(self) -> Float[Array, "*batch D D"]:
@@ -131,6 +147,27 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
         for path, (_, leaf), constant in zip(paths, leaves, given, strict=True)
     ]
     return jax.tree.unflatten(structure, free)
+
+
+def free_entries(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
+    """The model's tree with a boolean array at each leaf: True at the numbers that are free coordinates of its values.
+
+    Given numbers, hard zeros and what `frozen` covers are not. Needs concrete values.
+    """
+    is_parameter = lambda node: isinstance(node, AbstractParameter)
+    all_of = lambda leaf: np.ones(getattr(leaf, "shape", ()), bool)
+    own = lambda node: node.free_entries() if is_parameter(node) else all_of(node)
+    entries = jax.tree.map(own, model, is_leaf=is_parameter)
+    return jax.tree.map(lambda free, mask: mask & free, trainable(model, frozen), entries)
+
+
+def num_parameters(model: PyTree, frozen: tuple[str, ...] | list[str] = ()) -> int:
+    """How many numbers of a model are free: those that a fit moves, and that move something.
+
+    A row of probabilities counts one less than its possible outcomes, hard zeros and given arrays none, a covariance
+    (D, D) counts D (D + 1) / 2, what several states share counts once; `frozen` as in `ssm.fit`.
+    """
+    return int(sum(mask.sum() for mask in jax.tree.leaves(free_entries(model, tuple(frozen)))))
 
 
 def _is_constant(node: PyTree) -> bool:

@@ -2,5 +2,6 @@
 
 from ssm.fitting.em import EM as EM
 from ssm.fitting.fit import fit as fit
+from ssm.fitting.lbfgs import LBFGS as LBFGS
 from ssm.fitting.result import Fit as Fit
 from ssm.fitting.sgd import SGD as SGD

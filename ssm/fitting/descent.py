@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences, over_sequences
+from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
 from ssm.parameters import constrain
 from ssm.recursion import seen_steps
@@ -14,9 +15,6 @@ from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence
 from ssm.trees import index, select
-
-# Epochs between two looks from Python: enough to hide the dispatch, few enough for a live progress bar.
-CHUNK = 10
 
 
 class Plan(eqx.Module):

@@ -1,23 +1,18 @@
 """Expectation maximisation: the statistics of the evidence, and the parameters that fit them best."""
 
 from functools import partial
-from pathlib import Path
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import positive_int
-from ssm.data import Sequences
-from ssm.fitting import checkpoint as checkpoints
 from ssm.fitting.checks import check_possible
-from ssm.fitting.clock import Clock
-from ssm.fitting.iteration import CHUNK, State, iterate, pick, start, total_evidence
-from ssm.fitting.progress import Progress
-from ssm.fitting.result import Fit
+from ssm.fitting.iteration import iterate, pick, start, total_evidence
+from ssm.fitting.job import Course, Job, run
+from ssm.fitting.result import Fit, finished
 from ssm.parameters import trainable
-from ssm.recursion import AbstractExpectation, AbstractRecursion
-from ssm.shapes import Key
+from ssm.recursion import AbstractExpectation
 from ssm.trees import float_dtype
 
 
@@ -40,51 +35,31 @@ class EM(eqx.Module):
         if not self.tol >= 0:
             raise ValueError(f"tol: expected a number of at least 0, got {self.tol}")
 
-    def fit(
-        self,
-        model: AbstractRecursion,
-        sequences: Sequences,
-        *,
-        observations: int,
-        validation: Sequences | None,
-        frozen: tuple[str, ...],
-        key: Key | None,
-        progress: bool,
-        checkpoint: str | Path | None,
-    ) -> Fit:
-        """Run on checked sequences; called by `ssm.fit`."""
+    def fit(self, job: Job) -> Fit:
+        """Run on checked arguments; called by `ssm.fit`."""
+        model, sequences, validation, frozen = job.model, job.sequences, job.validation, job.frozen
         if not isinstance(model, AbstractExpectation):
             raise TypeError(
                 f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD"
             )
         trainable(model, frozen)  # raises here, before anything runs, for names that the model does not have
-        state = start(model, sequences, self.restarts, key)
-        tolerance = jnp.asarray(self.tol * observations, float_dtype(model))
-        history = np.zeros((2, self.restarts, 0))  # training and validation evidence that entered each iteration
-        restored = checkpoints.restore(checkpoint, state)
-        if restored is not None:
-            state, history = restored
-        times = [0.0] * history.shape[-1]
-        with Clock() as clock, Progress("EM", self.max_iters, observations, progress) as bar:
-            while history.shape[-1] < self.max_iters and not bool(state.converged.all()):
-                limit, began = jnp.asarray(min(CHUNK, self.max_iters - history.shape[-1])), clock.running
-                state, scores, done = clock.call(iterate, state, sequences, validation, limit, tolerance, frozen)
-                count = int(done)
-                history = np.concatenate([history, np.asarray(scores)[..., :count]], axis=-1)
-                times += clock.shares(began, count)
-                check_possible(model, sequences, history[0, :, -count:])
-                _check_monotone(history[0], np.finfo(float_dtype(model)).eps)
-                bar.advance(count, float(np.nanmax(history[0, :, -1])))
-                if checkpoint is not None:
-                    checkpoints.save(checkpoint, state, history)
-            reached = partial(total_evidence, with_prior=True)
-            final = [np.asarray(clock.call(reached, state.models, sequences))]
-            final.append(
-                np.full_like(final[0], np.nan)
-                if validation is None
-                else np.asarray(total_evidence(state.models, validation))
-            )
-        return _result(state, history, np.stack(final), times, clock, validation is not None)
+        tolerance = jnp.asarray(self.tol * job.observations, float_dtype(model))
+
+        def advance(state, limit):
+            return iterate(state, sequences, validation, limit, tolerance, frozen)
+
+        def check(before, history: np.ndarray, count: int) -> None:
+            check_possible(model, sequences, history[0, :, -count:])
+            _check_monotone(history[0], np.finfo(float_dtype(model)).eps)
+
+        def reached(state) -> np.ndarray:
+            """Training (with prior) and validation evidence of the last models, (2, R)."""
+            last = np.asarray(partial(total_evidence, with_prior=True)(state.models, sequences))
+            held_out = np.nan if validation is None else np.asarray(total_evidence(state.models, validation))
+            return np.stack([last, np.broadcast_to(held_out, last.shape)])
+
+        state = start(model, sequences, self.restarts, job.key)
+        return _result(job, run("EM", job, self.max_iters, state, (self.restarts,), advance, check, reached))
 
 
 def _check_monotone(history: np.ndarray, epsilon: float) -> None:
@@ -98,9 +73,8 @@ def _check_monotone(history: np.ndarray, epsilon: float) -> None:
         )
 
 
-def _result(
-    state: State, history: np.ndarray, final: np.ndarray, times: list[float], clock: Clock, validated: bool
-) -> Fit:
+def _result(job: Job, course: Course) -> Fit:
+    history, final = course.history, course.reached
     after = np.concatenate([history[..., 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
     for row, entered in zip(after[0], history[0], strict=True):
         count = (~np.isnan(entered)).sum()  # iterations that this start took; after them its evidence stays
@@ -108,16 +82,17 @@ def _result(
         row[count:] = np.nan
     best = int(np.nanargmax(final[0]))
     count = int((~np.isnan(after[0, best])).sum())
-    if validated:
+    if job.validation is not None:
         after[1, best, count - 1] = final[1, best]
-    return Fit(
-        model=pick(state.models, jnp.asarray(best)),
+    return finished(
+        job,
+        course,
+        pick(course.state.models, jnp.asarray(best)),
+        objective=final[0, best],
         log_probs=after[0, best, :count],
         start_log_prob=float(history[0, best, 0]),
-        converged=bool(state.converged[best]),
-        times=np.asarray(times[:count]),
-        seconds=clock.running,
-        compile_seconds=clock.compile_seconds,
-        validation_log_probs=after[1, best, :count] if validated else None,
+        converged=bool(course.state.finished[best]),
+        times=course.times[:count],
+        validation_log_probs=after[1, best, :count] if job.validation is not None else None,
         restarts=after[0] if after.shape[1] > 1 else None,
     )

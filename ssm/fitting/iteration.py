@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences, over_sequences
+from ssm.fitting.job import CHUNK
 from ssm.parameters import constrain, trainable
 from ssm.recursion import AbstractExpectation, Step
 from ssm.schedules import resolve
@@ -14,16 +15,13 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence, statistics_of
 from ssm.trees import float_dtype, index, stack
 
-# Iterations between two looks from Python: enough to hide the dispatch, few enough for a live progress bar.
-CHUNK = 10
-
 
 class State(NamedTuple):
     """Carried from iteration to iteration, with a leading axis R of restarts."""
 
     models: PyTree
     log_probs: Float[Array, "R"]
-    converged: Bool[Array, "R"]
+    finished: Bool[Array, "R"]
 
 
 def start(model: AbstractExpectation, sequences: Sequences, restarts: int, key: Key | None) -> State:
@@ -67,21 +65,21 @@ def iterate(
     Also the training and validation evidence of the models that entered each (NaN once converged), and how
     many iterations ran.
     """
-    restarts = state.converged.shape[0]
+    restarts = state.finished.shape[0]
 
     def unfinished(carry: tuple) -> Array:
         state, _, count = carry
-        return (count < limit) & ~jnp.all(state.converged)
+        return (count < limit) & ~jnp.all(state.finished)
 
     def one(carry: tuple) -> tuple:
         state, scores, count = carry
         moved, log_probs = _each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
         held_out = jnp.full_like(log_probs, jnp.nan) if validation is None else total_evidence(state.models, validation)
         # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
-        converged = state.converged | (log_probs - state.log_probs < tolerance)
-        models = jax.tree.map(lambda new, old: _where(state.converged, old, new), moved, state.models)
-        shown = jnp.where(state.converged, jnp.nan, jnp.stack([log_probs, held_out]))
-        return State(models, log_probs, converged), scores.at[..., count].set(shown), count + 1
+        finished = state.finished | (log_probs - state.log_probs < tolerance)
+        models = jax.tree.map(lambda new, old: _where(state.finished, old, new), moved, state.models)
+        shown = jnp.where(state.finished, jnp.nan, jnp.stack([log_probs, held_out]))
+        return State(models, log_probs, finished), scores.at[..., count].set(shown), count + 1
 
     empty = jnp.full((2, restarts, CHUNK), jnp.nan, state.log_probs.dtype)
     return jax.lax.while_loop(unfinished, one, (state, empty, jnp.zeros((), int)))

@@ -1,7 +1,5 @@
 """Gradient descent on the negative log-evidence per observation, with any optax optimiser."""
 
-from pathlib import Path
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +7,11 @@ import optax
 
 from ssm.checks import positive_int
 from ssm.data import Sequences
-from ssm.fitting import checkpoint as checkpoints
 from ssm.fitting.checks import check_possible
-from ssm.fitting.clock import Clock
-from ssm.fitting.descent import CHUNK, Plan, State, objective, run_epochs, start
+from ssm.fitting.descent import Plan, objective, run_epochs, start
+from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
-from ssm.fitting.progress import Progress
-from ssm.fitting.result import Fit
+from ssm.fitting.result import Fit, finished
 from ssm.parameters import trainable
 from ssm.recursion import AbstractExpectation, AbstractRecursion
 from ssm.schedules import Truncated, resolve
@@ -55,50 +51,32 @@ class SGD(eqx.Module):
         if not self.tol >= 0:
             raise ValueError(f"tol: expected a number of at least 0, got {self.tol}")
 
-    def fit(
-        self,
-        model: AbstractRecursion,
-        sequences: Sequences,
-        *,
-        observations: int,
-        validation: Sequences | None,
-        frozen: tuple[str, ...],
-        key: Key | None,
-        progress: bool,
-        checkpoint: str | Path | None,
-    ) -> Fit:
-        """Run on checked sequences; called by `ssm.fit`."""
+    def fit(self, job: Job) -> Fit:
+        """Run on checked arguments; called by `ssm.fit`."""
+        model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
         self._check_data(model, sequences, key)
-        free, fixed = eqx.partition(model, trainable(model, frozen))
+        free, fixed = eqx.partition(model, trainable(model, job.frozen))
         optimiser = Optimiser(transformation(self.optimizer, self.max_grad_norm), free)
         schedule = resolve("auto", model) if self.truncate is None else Truncated(self.truncate)
         # One sequence is one batch; only a batch of them can be cut into smaller ones.
         plan = Plan(optimiser, schedule, self.batch_size if sequences.batched else None, self.patience)
+        tolerance = jnp.asarray(self.tol * job.observations, float_dtype(model))
+
+        def advance(state, limit):
+            return run_epochs(state, fixed, sequences, validation, plan, limit, tolerance, key)
+
+        def check(before, history: np.ndarray, count: int) -> None:
+            check_possible(eqx.combine(before.free, fixed), sequences, history[:1, -count:])
+
+        def reached(state) -> np.ndarray:
+            """The objective at the last parameters, and at those that are returned."""
+            at = lambda free: float(objective(free, fixed, sequences, schedule, key))
+            last = at(state.free)
+            return np.array([last, last if validation is None else at(state.best)])
+
         state = start(free, optimiser, float_dtype(model))
-        tolerance = jnp.asarray(self.tol * observations, float_dtype(model))
-        history = np.zeros((2, 0))  # training and validation evidence
-        restored = checkpoints.restore(checkpoint, state)
-        if restored is not None:
-            state, history = restored
-        times = [0.0] * history.shape[1]
-        with Clock() as clock, Progress("SGD", self.num_epochs, observations, progress) as bar:
-            while history.shape[1] < self.num_epochs and not bool(state.finished):
-                limit, began = jnp.asarray(min(CHUNK, self.num_epochs - history.shape[1])), clock.running
-                before = state.free
-                state, scores, done = clock.call(
-                    run_epochs, state, fixed, sequences, validation, plan, limit, tolerance, key
-                )
-                count = int(done)
-                history = np.concatenate([history, np.asarray(scores)[:, :count]], axis=1)
-                times += clock.shares(began, count)
-                check_possible(eqx.combine(before, fixed), sequences, history[:1, -count:])
-                bar.advance(count, float(history[0, -1]))
-                if checkpoint is not None:
-                    checkpoints.save(checkpoint, state, history)
-            final = clock.call(objective, state.free, fixed, sequences, plan.schedule, key)
-        if plan.batch_size is None:  # what entered the next epoch is what this one reached
-            history = np.stack([np.append(history[0], float(final)), np.append(history[1], np.nan)])
-        return _result(state, fixed, history, np.asarray(times), clock, validation is not None)
+        course = run("SGD", job, self.num_epochs, state, (), advance, check, reached)
+        return _result(job, course, fixed, plan.batch_size is None)
 
     def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
         if self.truncate is not None and isinstance(model, AbstractExpectation):
@@ -115,15 +93,18 @@ class SGD(eqx.Module):
             raise ValueError("key: mini-batches are shuffled; pass key=jax.random.key(seed)")
 
 
-def _result(state: State, fixed: PyTree, history: np.ndarray, times: np.ndarray, clock: Clock, validated: bool) -> Fit:
-    epochs = len(times)
-    return Fit(
-        model=eqx.combine(state.best if validated else state.free, fixed),
+def _result(job: Job, course: Course, fixed: PyTree, full_batch: bool) -> Fit:
+    history, validated, epochs = course.history, job.validation is not None, len(course.times)
+    if full_batch:  # what entered the next epoch is what this one reached
+        history = np.concatenate([history, [[course.reached[0]], [np.nan]]], axis=1)
+    return finished(
+        job,
+        course,
+        eqx.combine(course.state.best if validated else course.state.free, fixed),
+        objective=course.reached[1],
         log_probs=history[0, -epochs:],
         start_log_prob=float(history[0, 0]),
-        converged=bool(state.finished),
-        times=times,
-        seconds=clock.running,
-        compile_seconds=clock.compile_seconds,
+        converged=bool(course.state.finished),
+        times=course.times,
         validation_log_probs=history[1, :epochs] if validated else None,
     )
