@@ -6,8 +6,21 @@ from typing import Any
 
 import numpy as np
 import oracles
+import scipy.stats
 
-from ssm.emissions import Categorical, MultivariateNormal, Normal
+from ssm.emissions import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Exponential,
+    Gamma,
+    Multinomial,
+    MultivariateNormal,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    VonMises,
+)
 
 TOTAL, STATES = 12, 3
 
@@ -45,9 +58,100 @@ def multivariate(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
     return MultivariateNormal(rng.normal(size=(STATES, 3)), covariance), rng.normal(size=(TOTAL, 3))
 
 
+# -- counts, positive numbers, angles --------------------------------------------------------------------------
+
+
+def independent(log_density: Callable[[Any, np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    """The table of a product of components from (emission, ys (T, 1, *event)) -> (T, K, *event)."""
+
+    def table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        terms = np.where(seen[:, None], log_density(emission, ys[:, None]), 0.0)
+        return terms.reshape(*terms.shape[:2], -1).sum(-1)
+
+    return table
+
+
+def bernoulli(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Bernoulli(rng.uniform(0.1, 0.9, (STATES, 3))), rng.integers(0, 2, (TOTAL, 3)).astype(float)
+
+
+def binomial(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Binomial(5, rng.uniform(0.1, 0.9, STATES)), rng.integers(0, 6, TOTAL).astype(float)
+
+
+def multinomial(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    probs = rng.dirichlet(np.ones(3), STATES)
+    return Multinomial(6, probs), rng.multinomial(6, rng.dirichlet(np.ones(3)), TOTAL).astype(float)
+
+
+def multinomial_table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Sums over every way to fill in what is missing."""
+    ways = np.array([way for way in np.ndindex(7, 7, 7) if sum(way) == 6], float)
+    table = np.zeros((len(ys), STATES))
+    for k, probs in enumerate(np.asarray(emission.probs)):
+        mass = scipy.stats.multinomial(6, probs).pmf(ways)
+        for t in range(len(ys)):
+            table[t, k] = np.log(mass[(ways == ys[t])[:, seen[t]].all(axis=1)].sum())
+    return table
+
+
+def poisson(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Poisson(rng.uniform(0.5, 5, (STATES, 2))), rng.poisson(3.0, (TOTAL, 2)).astype(float)
+
+
+def negative_binomial(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    emission = NegativeBinomial(rng.uniform(0.5, 5, (STATES, 2)), rng.uniform(0.5, 5, (STATES, 2)))
+    return emission, rng.negative_binomial(1, 0.2, (TOTAL, 2)).astype(float)
+
+
+def negative_binomial_density(e: Any, ys: np.ndarray) -> np.ndarray:
+    return scipy.stats.nbinom.logpmf(ys, e.size, np.asarray(e.size / (e.size + e.mean)))
+
+
+def exponential(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Exponential(rng.uniform(0.5, 5, STATES)), rng.exponential(2.0, TOTAL)
+
+
+def gamma(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return Gamma(rng.uniform(0.5, 5, (STATES, 2)), rng.uniform(0.5, 5, (STATES, 2))), rng.gamma(2.0, 1.0, (TOTAL, 2))
+
+
+def von_mises(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    emission = VonMises(rng.uniform(-3, 3, (STATES, 2)), rng.uniform(0.5, 5, (STATES, 2)))
+    return emission, rng.vonmises(1.0, 1.5, (TOTAL, 2))
+
+
 FAMILIES = {
     "categorical": Family(categorical, components=False, impossible=7),
     "scalar": Family(scalar),
     "vector": Family(vector),
     "multivariate": Family(multivariate, climbs=frozenset({"components"})),
+    "bernoulli": Family(bernoulli, independent(lambda e, ys: scipy.stats.bernoulli.logpmf(ys, e.probs)), impossible=2),
+    "binomial": Family(
+        binomial, independent(lambda e, ys: scipy.stats.binom.logpmf(ys, 5, e.probs)), components=False, impossible=6
+    ),
+    "multinomial": Family(multinomial, multinomial_table, climbs=frozenset({"components"}), impossible=0.5),
+    "poisson": Family(poisson, independent(lambda e, ys: scipy.stats.poisson.logpmf(ys, e.rate)), impossible=-1),
+    "negative-binomial": Family(
+        negative_binomial,
+        independent(negative_binomial_density),
+        climbs=frozenset({"nothing", "steps", "components"}),
+        impossible=1.5,
+    ),
+    "exponential": Family(
+        exponential,
+        independent(lambda e, ys: scipy.stats.expon.logpdf(ys, scale=1 / np.asarray(e.rate))),
+        components=False,
+        impossible=-0.1,
+    ),
+    "gamma": Family(
+        gamma,
+        independent(lambda e, ys: scipy.stats.gamma.logpdf(ys, e.shape, scale=1 / np.asarray(e.rate))),
+        impossible=0,
+    ),
+    "von-mises": Family(
+        von_mises,
+        independent(lambda e, ys: scipy.stats.vonmises.logpdf(ys, e.concentration, loc=e.loc)),
+        impossible=180,
+    ),
 }
