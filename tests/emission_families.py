@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import oracles
+import scipy.special
 import scipy.stats
 
 from ssm.emissions import (
@@ -13,16 +14,24 @@ from ssm.emissions import (
     Binomial,
     Categorical,
     Exponential,
+    FactorNormal,
     Gamma,
+    Mixture,
     Multinomial,
     MultivariateNormal,
+    MultivariateStudentT,
     NegativeBinomial,
     Normal,
     Poisson,
+    Product,
+    SharedScaleNormal,
+    StudentT,
+    TiedMultivariateNormal,
     VonMises,
 )
 
 TOTAL, STATES = 12, 3
+ALWAYS = frozenset({"nothing", "steps", "components"})
 
 Recipe = Callable[[np.random.Generator], tuple[Any, np.ndarray]]
 
@@ -36,6 +45,7 @@ class Family:
     table: Callable[[Any, np.ndarray, np.ndarray], np.ndarray] = oracles.log_likelihood_table
     components: bool = True  # single components of a vector may be missing
     climbs: frozenset[str] = frozenset()  # of "nothing", "steps", "components" missing: the M-step only climbs there
+    shares: bool = False  # states have parameters in common
     quantiles: bool = True  # the distribution function is known, component by component
     impossible: Any = None  # one observation that `validate` must refuse
 
@@ -56,6 +66,104 @@ def multivariate(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
     root = rng.normal(size=(STATES, 3, 3))
     covariance = root @ np.swapaxes(root, 1, 2) + 0.2 * np.eye(3)
     return MultivariateNormal(rng.normal(size=(STATES, 3)), covariance), rng.normal(size=(TOTAL, 3))
+
+
+def tied(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return SharedScaleNormal(rng.normal(size=(STATES, 3)), rng.uniform(0.5, 2, (1, 3))), rng.normal(size=(TOTAL, 3))
+
+
+def spherical(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return SharedScaleNormal(rng.normal(size=(STATES, 3)), rng.uniform(0.5, 2, (STATES, 1))), rng.normal(
+        size=(TOTAL, 3)
+    )
+
+
+def tied_scalar(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return SharedScaleNormal(rng.normal(size=STATES), [1.3]), rng.normal(size=TOTAL)
+
+
+def tied_multivariate(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    root = rng.normal(size=(3, 3))
+    return TiedMultivariateNormal(rng.normal(size=(STATES, 3)), root @ root.T + 0.2 * np.eye(3)), rng.normal(
+        size=(TOTAL, 3)
+    )
+
+
+def factors(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    loc, loading = rng.normal(size=(STATES, 4)), rng.normal(size=(STATES, 4, 2))
+    return FactorNormal(loc, loading, rng.uniform(0.5, 2, (STATES, 4))), rng.normal(size=(TOTAL, 4))
+
+
+def heavy_scalar(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    return StudentT(rng.normal(size=STATES), rng.uniform(0.5, 2, STATES), [0.7, 3.0, 40.0]), rng.standard_t(2, TOTAL)
+
+
+def heavy_vector(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    shape = (STATES, 2)
+    emission = StudentT(rng.normal(size=shape), rng.uniform(0.5, 2, shape), rng.uniform(1, 9, shape))
+    return emission, rng.standard_t(2, (TOTAL, 2))
+
+
+def heavy_multivariate(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    root = rng.normal(size=(STATES, 3, 3))
+    matrix = root @ np.swapaxes(root, 1, 2) + 0.2 * np.eye(3)
+    return MultivariateStudentT(rng.normal(size=(STATES, 3)), matrix, [0.7, 3.0, 40.0]), rng.standard_t(2, (TOTAL, 3))
+
+
+def mixed(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    parts = Normal(rng.normal(size=(2 * STATES, 2)), rng.uniform(0.5, 2, (2 * STATES, 2)))
+    return Mixture(rng.dirichlet(np.ones(2), STATES), parts), rng.normal(size=(TOTAL, 2))
+
+
+def product(rng: np.random.Generator) -> tuple[Any, np.ndarray]:
+    (correlated, pairs), (symbols, codes), (line, values) = multivariate(rng), categorical(rng), scalar(rng)
+    return Product(correlated, symbols, line), np.column_stack([pairs, codes, values])
+
+
+def normal_table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of normals of full covariance, one for all states or one each."""
+    covariance = np.asarray(emission.covariance)
+    covariance = np.broadcast_to(covariance, (STATES, *covariance.shape[-2:]))
+    density = lambda k, those: scipy.stats.multivariate_normal(emission.loc[k][those], _block(covariance[k], those))
+    return _by_row(density, ys, seen)
+
+
+def multivariate_t_table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    matrix = np.asarray(emission.scale_matrix)
+    density = lambda k, those: scipy.stats.multivariate_t(
+        emission.loc[k][those], _block(matrix[k], those), df=float(emission.df[k])
+    )
+    return _by_row(density, ys, seen)
+
+
+def t_table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    terms = scipy.stats.t.logpdf(ys[:, None], np.asarray(emission.df), emission.loc, np.asarray(emission.scale))
+    terms = np.where(seen[:, None], terms, 0.0)
+    return terms.reshape(TOTAL, STATES, -1).sum(-1)
+
+
+def mixture_table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    parts = oracles.log_likelihood_table(emission.parts, ys, seen).reshape(TOTAL, STATES, -1)
+    return scipy.special.logsumexp(parts, axis=2, b=np.asarray(emission.weights))
+
+
+def product_table(emission: Any, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    pairs, symbols, line = emission.parts
+    table = normal_table(pairs, ys[:, :3], seen[:, :3])
+    table = table + oracles.log_likelihood_table(symbols, np.where(seen[:, 3], ys[:, 3], 0).astype(int), seen[:, 3])
+    return table + oracles.log_likelihood_table(line, ys[:, 4], seen[:, 4])
+
+
+def _block(matrix: np.ndarray, those: np.ndarray) -> np.ndarray:
+    return matrix[np.ix_(those, those)]
+
+
+def _by_row(density: Callable, ys: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    table = np.zeros((TOTAL, STATES))
+    for t, k in np.ndindex(table.shape):
+        if seen[t].any():
+            table[t, k] = density(k, seen[t]).logpdf(ys[t][seen[t]])
+    return table
 
 
 # -- counts, positive numbers, angles --------------------------------------------------------------------------
@@ -154,4 +262,14 @@ FAMILIES = {
         independent(lambda e, ys: scipy.stats.vonmises.logpdf(ys, e.concentration, loc=e.loc)),
         impossible=180,
     ),
+    "tied": Family(tied, shares=True),
+    "tied-scalar": Family(tied_scalar, shares=True),
+    "spherical": Family(spherical),
+    "tied-multivariate": Family(tied_multivariate, normal_table, climbs=frozenset({"components"}), shares=True),
+    "factors": Family(factors, normal_table, climbs=ALWAYS),
+    "heavy-scalar": Family(heavy_scalar, t_table, climbs=ALWAYS),
+    "heavy-vector": Family(heavy_vector, t_table, climbs=ALWAYS),
+    "heavy-multivariate": Family(heavy_multivariate, multivariate_t_table, climbs=ALWAYS),
+    "mixture": Family(mixed, mixture_table, climbs=ALWAYS),
+    "product": Family(product, product_table, climbs=frozenset({"components"})),
 }

@@ -44,11 +44,16 @@ class StudentT(distrax.Distribution):
         return log_student_t(value, self.loc, self.scale, self.df)
 
     def cdf(self, value: Array) -> Array:
-        """½ I(df / (df + t²); df/2, ½) below the centre (Abramowitz & Stegun 1964, 26.7.1)."""
+        """½ I(df / (df + t²); df/2, ½) in the left tail (Abramowitz & Stegun 1964, 26.7.1)."""
         scaled = (value - self.loc) / self.scale
         df = jnp.broadcast_to(self.df, jnp.shape(scaled))
-        tail = 0.5 * jax.scipy.special.betainc(df / 2, jnp.full_like(df, 0.5), df / (df + scaled**2))
-        return jnp.where(scaled < 0, tail, 1 - tail)
+        half, whole = jnp.full_like(df, 0.5), df + scaled**2
+        tail = jax.scipy.special.betainc(df / 2, half, df / whole)
+        # Near the centre df / (df + t²) rounds to one: there the complement, I(t² / (df + t²); ½, df/2), is exact.
+        body = jax.scipy.special.betainc(half, df / 2, scaled**2 / whole)
+        below = 0.5 * jnp.where(scaled**2 < df, 1 - body, tail)
+        above = 0.5 * jnp.where(scaled**2 < df, 1 + body, 2 - tail)
+        return jnp.where(scaled < 0, below, above)
 
     def mean(self) -> Array:
         """loc."""

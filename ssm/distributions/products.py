@@ -8,7 +8,6 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from ssm.distributions.families import num_symbols
 from ssm.distributions.marginals import marginal_log_prob
 from ssm.distributions.mixtures import WeightedMixture
 from ssm.distributions.quantiles import OWN, quantile
@@ -19,9 +18,10 @@ from ssm.shapes import Array, Bool, Float, Key
 class Parts:
     """One real vector whose columns are those of its parts in turn: one for a scalar or a symbol, N for a vector."""
 
-    def __init__(self, parts: list[Any], shapes: list[tuple[int, ...]]):
+    def __init__(self, parts: list[Any], shapes: list[tuple[int, ...]], classes: list[int | None]):
         self.parts = parts
         self.shapes = shapes
+        self.classes = classes  # C of a part of symbols
         self.event_shape = (sum(width(shape) for shape in shapes),)
 
     def log_prob(self, y: Float[Array, "N"]) -> Float[Array, ""]:
@@ -41,19 +41,19 @@ class Parts:
 
     def mean(self) -> Float[Array, "N"]:
         """Means, of symbols taken as the numbers that they are written as."""
-        return self._joined([_moment(part, 1) for part in self.parts])
+        return self._joined([_moment(*each, 1) for each in zip(self.parts, self.classes, strict=True)])
 
     def variance(self) -> Float[Array, "N"]:
         """Variances, of symbols taken as the numbers that they are written as."""
-        return self._joined([_moment(part, 2) for part in self.parts])
+        return self._joined([_moment(*each, 2) for each in zip(self.parts, self.classes, strict=True)])
 
     def quantile(self, q: float | Float[Array, ""]) -> Float[Array, "N"]:
         """Quantiles, component by component."""
         return self._joined([quantile(part, q) for part in self.parts])
 
     def _own(self, y: Float[Array, "N"]) -> list[Array]:
-        owned = zip(self.parts, columns(y, self.shapes), strict=True)
-        return [own.astype(int) if num_symbols(part) is not None else own for part, own in owned]
+        owned = zip(self.classes, columns(y, self.shapes), strict=True)
+        return [own if count is None else own.astype(int) for count, own in owned]
 
     def _joined(self, values: list[Array]) -> Float[Array, "N"]:
         dtype = jnp.result_type(*[value for value in values if jnp.issubdtype(value.dtype, jnp.floating)], float)
@@ -98,9 +98,8 @@ def columns(values: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
     return owned
 
 
-def _moment(distribution: Any, order: int) -> Array:
+def _moment(distribution: Any, count: int | None, order: int) -> Array:
     """Mean or variance."""
-    count = num_symbols(distribution)
     if count is None:
         return distribution.mean() if order == 1 else distribution.variance()
     probs = distribution.probs

@@ -59,6 +59,10 @@ class Product(AbstractEmission):
     def _shapes(self) -> list[tuple[int, ...]]:
         return [part.event_shape for part in self.parts]
 
+    @property
+    def _classes(self) -> list[int | None]:
+        return [part.num_classes if part.event_kind == "symbol" else None for part in self.parts]
+
     def _own(self, ys: Float[Array, "T N"]) -> list[Array]:
         """The columns of each part, symbols as integers."""
         owned = zip(self.parts, columns(ys, self._shapes), strict=True)
@@ -88,11 +92,11 @@ class Product(AbstractEmission):
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Parts:
         """The parts of `state`."""
-        return Parts([part.given(state, u) for part in self.parts], self._shapes)
+        return Parts([part.given(state, u) for part in self.parts], self._shapes, self._classes)
 
     def mixture(self, probs: Float[Array, "K"], u: PyTree) -> MixtureOfParts:
         """The mixture of the products; its single components are mixtures of their own part."""
-        marginals = Parts([part.mixture(probs, u) for part in self.parts], self._shapes)
+        marginals = Parts([part.mixture(probs, u) for part in self.parts], self._shapes, self._classes)
         return MixtureOfParts(lambda state: self.given(state, u), log(probs), marginals)
 
     def maximise(

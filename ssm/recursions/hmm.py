@@ -157,7 +157,7 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
         return self.emission.likelihood(y).reweigh(prior)
 
-    def emit(self, prior: Categorical, u: Known = NOTHING) -> Distribution:
+    def emit(self, prior: Categorical, u: Known = NOTHING) -> Any:
         """The mixture of the emissions."""
         return self.emission.mixture(prior.probs, u.emission)
 
@@ -257,7 +257,7 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """Row `state` of A."""
         return categorical(self._transition.row(state, u.transition))
 
-    def observation(self, state: Int[Array, ""], u: Known) -> Distribution:
+    def observation(self, state: Int[Array, ""], u: Known) -> Any:
         """The emission of `state`."""
         return self.emission.given(state, u.emission)
 
