@@ -44,7 +44,7 @@ def quantile(distribution: Any, q: float | Float[Array, ""]) -> Array:
     if not _is_mixture(distribution):
         parts = marginals(distribution)
         if isinstance(parts, distrax.Normal):
-            return parts.loc + parts.scale * jax.scipy.special.ndtri(q)
+            return jnp.asarray(parts.loc + parts.scale * jax.scipy.special.ndtri(q))
     cumulative, low, high = _curve(distribution, q)
     return _smallest(cumulative, low, high, jnp.asarray(q, low.dtype))
 
