@@ -5,25 +5,23 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import multiply
+from ssm.linalg import semidefinite_root, solve_lower, solve_lower_transposed
 from ssm.shapes import Array, Float, Scalar
 
 HALVINGS = 20  # a step 2^-20 of Newton's is no step: the maximum is found, to rounding
 
 
 def solve_semidefinite(matrix: Float[Array, "D D"], right: Float[Array, "D *J"]) -> Float[Array, "D *J"]:
-    """The shortest solution x of `matrix @ x = right` for a positive semi-definite matrix, of any rank.
+    """A solution x of `matrix @ x = right` for a positive semi-definite matrix of any rank.
 
     Rows and columns are first scaled to a unit diagonal, so that units do not decide what counts as singular;
-    directions without a spread beyond rounding get nothing.
+    where rows depend on the ones before them, the later entries of x are zero.
     """
     spread = jnp.sqrt(jnp.diagonal(matrix))
     scale = jnp.where(spread > 0, 1 / jnp.where(spread > 0, spread, 1), 0)
-    values, vectors = jnp.linalg.eigh(matrix * scale[:, None] * scale)
-    kept = values > matrix.shape[0] * jnp.finfo(matrix.dtype).eps * jnp.max(values)
-    inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
-    columns = right.reshape(right.shape[0], -1)
-    solved = multiply(vectors * inverse, vectors.T, scale[:, None] * columns)
+    root = semidefinite_root(matrix * scale[:, None] * scale)
+    columns = scale[:, None] * right.reshape(right.shape[0], -1)
+    solved = solve_lower_transposed(root, solve_lower(root, columns))
     return (scale[:, None] * solved).reshape(right.shape)
 
 
@@ -39,18 +37,20 @@ def newton(
     does not (Nocedal & Wright 2006, section 3.1). Works under jit and vmap.
     """
 
-    def worse(carry: tuple, point: Array, value: Array, step: Array) -> Array:
-        share, halved = carry
-        return ~(objective(point + share * step) >= value) & (halved < HALVINGS)
-
     def improve(carry: tuple) -> tuple:
         point, value, count, _ = carry
         gradient, curvature = slopes(point)
         step = solve_semidefinite(curvature, gradient)
-        whole = (jnp.ones((), point.dtype), jnp.zeros((), int))
-        halve = lambda carry: (carry[0] / 2, carry[1] + 1)
-        share, _ = jax.lax.while_loop(lambda carry: worse(carry, point, value, step), halve, whole)
-        reached = objective(point + share * step)
+
+        # What was reached is carried, never worked out again to decide whether to go on: under vmap a loop asks twice,
+        # and two roundings of one number that disagree would keep it running for ever.
+        def halve(carry: tuple) -> tuple:
+            share, _, halved = carry
+            return share / 2, objective(point + share / 2 * step), halved + 1
+
+        worse = lambda carry: ~(carry[1] >= value) & (carry[2] < HALVINGS)
+        whole = (jnp.ones((), point.dtype), objective(point + step), jnp.zeros((), int))
+        share, reached, _ = jax.lax.while_loop(worse, halve, whole)
         better = reached > value
         return jnp.where(better, point + share * step, point), jnp.where(better, reached, value), count + 1, better
 

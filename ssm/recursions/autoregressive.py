@@ -104,7 +104,7 @@ class ARHMM(AbstractExpectation[Regime]):
         return self.chain.emission
 
     @property
-    def weights(self) -> Float[Array, "K N L*N"]:
+    def weights(self) -> Float[Array, "K N R"]:
         """W_{k,1} ... W_{k,L} side by side."""
         return self.emission.weights
 
@@ -162,7 +162,7 @@ class ARHMM(AbstractExpectation[Regime]):
         ys: Float[Array, "*B T N"],
         starts: Bool[Array, "*B T"] | None = None,
         observed: Bool[Array, "..."] | None = None,
-    ) -> Float[Array, "*B T L*N"]:
+    ) -> Float[Array, "*B T R"]:
         """[y_{t-1}, ..., y_{t-L}] at all times, with `past` before each start; NaN where one of them is missing."""
         ys = jnp.asarray(ys)
         if ys.ndim == 3:
@@ -267,7 +267,7 @@ class Evidence(eqx.Module):
     """One observation, its lags, and what the chain's quick form makes of the two."""
 
     y: Float[Array, "*batch N"]
-    lags: Float[Array, "*batch L*N"]
+    lags: Float[Array, "*batch R"]
     quick: PyTree
 
 
