@@ -42,7 +42,7 @@ class Point(eqx.Module):
 
     state: PyTree
 
-    def sample(self, key: Key) -> PyTree:
+    def sample(self, key: Key | None) -> PyTree:
         """The state itself."""
         return self.state
 

@@ -10,6 +10,7 @@ from beartype import beartype
 DOORS = {
     "ssm.arguments",
     "ssm.data",
+    "ssm.best_paths",
     "ssm.checks",
     "ssm.comparing",
     "ssm.decoding",

@@ -4,6 +4,7 @@ Nothing here recurses over beliefs except the two plain recursions at the end, w
 autodiff is applied to. All numbers are float64 NumPy unless said.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +24,21 @@ class Chain(NamedTuple):
     transitions: np.ndarray  # (K, K) expected counts
     path: np.ndarray  # (T,) the most probable one
     path_log_prob: float
+
+
+def score_paths(
+    initial: np.ndarray, transition: np.ndarray, log_likelihoods: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """All K**T paths (K**T, T), most probable first, and their joint log-probabilities log p(path, ys)."""
+    total, size = log_likelihoods.shape
+    paths = np.array(list(itertools.product(range(size), repeat=total)))
+    with np.errstate(divide="ignore"):
+        log_initial, log_transition = np.log(initial), np.log(transition)
+    scores = log_initial[paths[:, 0]] + log_likelihoods[0, paths[:, 0]]
+    for t in range(1, total):
+        scores = scores + log_transition[paths[:, t - 1], paths[:, t]] + log_likelihoods[t, paths[:, t]]
+    order = np.argsort(-scores, kind="stable")
+    return paths[order], scores[order]
 
 
 def enumerate_paths(initial: np.ndarray, transition: np.ndarray, log_likelihoods: np.ndarray) -> Chain:

@@ -30,6 +30,7 @@ LAYERS = [
         "forecasts",
         "forecasting",
         "decoding",
+        "best_paths",
         "fitting",
         "comparing",
     ],
