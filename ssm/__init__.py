@@ -21,6 +21,9 @@ from ssm.fitting import SGD as SGD
 from ssm.fitting import Fit as Fit
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
+from ssm.lagging import FixedLag as FixedLag
+from ssm.lagging import fixed_lag as fixed_lag
+from ssm.lagging import fixed_lag_smooth as fixed_lag_smooth
 from ssm.recursions.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.autoregressive import ARHMM as ARHMM
 from ssm.parameters import num_parameters as num_parameters

@@ -104,10 +104,19 @@ def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:
 
 def positive_int(name: str, number: object) -> int:
     """An integer of at least one."""
+    return _int_from(1, name, number)
+
+
+def non_negative_int(name: str, number: object) -> int:
+    """An integer of at least zero."""
+    return _int_from(0, name, number)
+
+
+def _int_from(least: int, name: str, number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         raise TypeError(f"{name}: expected an integer, got {number!r}")
-    if number < 1:
-        raise ValueError(f"{name}: must be at least 1, got {number}")
+    if number < least:
+        raise ValueError(f"{name}: must be at least {least}, got {number}")
     return int(number)
 
 

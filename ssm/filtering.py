@@ -126,11 +126,17 @@ def init(model: AbstractRecursion, u: PyTree = None, *, key: Key | None = None) 
     `u` is the first input, for models whose initial distribution reads it.
     """
     needs_key(model, key, "init")
+    belief, _ = before_first(model, u, key)
+    return State(belief, jnp.zeros((), int))
+
+
+def before_first(model: AbstractRecursion, u: PyTree, key: Key | None) -> tuple[Any, PyTree]:
+    """The initial belief of a stream, and what the model makes of its first input."""
     if u is None and model.num_inputs:
         u = np.zeros(model.num_inputs)  # an initial distribution that reads u is replaced at the first step
     plain = constrain(model)
-    steps = plain.prepare(_one_step(model, None, u, jnp.zeros((), int)))
-    return State(plain.init(index(steps.u, 0), key=key), jnp.zeros((), int))
+    known = index(plain.prepare(one_step(model, None, u, jnp.zeros((), int))).u, 0)
+    return plain.init(known, key=key), known
 
 
 def step(
@@ -144,11 +150,11 @@ def step(
     needs_key(model, key, "step")
     if not isinstance(state, State):
         raise TypeError(f"state: expected the state of ssm.init or ssm.step, got {type(state).__name__}")
-    return _step(model, state, _one_step(model, y, u, state.t), key)
+    return _step(model, state, one_step(model, y, u, state.t), key)
 
 
-def _one_step(model: AbstractRecursion, y: Any, u: PyTree, t: Array) -> Step:
-    """One observation as stacked steps with T = 1, always with flags, so that a stream has one trace."""
+def one_step(model: AbstractRecursion, y: Any, u: PyTree, t: Array) -> Step:
+    """One checked observation as stacked steps with T = 1, always with flags, so that a stream has one trace."""
     missing = y is None
     y = np.zeros(model.event_shape, int if model.event_kind == "symbol" else float) if missing else y
     y = y if eqx.is_array(y) else np.asarray(y)

@@ -42,7 +42,7 @@ def smooth(
     Source: Rauch, Tung & Striebel 1965 for Gaussians, the backward pass of Rabiner 1989 for Markov chains,
     both as one recursion over the reversed kernels p(x_t | x_{t+1}, y_<=t).
     """
-    _check_reversible(model, "smooth")
+    check_reversible(model, "smooth")
     needs_key(model, key, "smooth")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
     return _smooth(model, sequences, resolve(schedule, model), key)
@@ -65,14 +65,15 @@ def posterior_sample(
     Forward filtering, backward sampling (Frühwirth-Schnatter 1994; for particles Godsill, Doucet & West 2004).
     Other arguments and errors as in `ssm.smooth`.
     """
-    _check_reversible(model, "posterior_sample")
+    check_reversible(model, "posterior_sample")
     check_key(key)
     positive_int("num_samples", num_samples)
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
     return _posterior_sample(model, sequences, resolve(schedule, model), key, num_samples)
 
 
-def _check_reversible(model: AbstractRecursion, verb: str) -> None:
+def check_reversible(model: AbstractRecursion, verb: str) -> None:
+    """Raise TypeError for a model that can be filtered but not walked backwards."""
     if isinstance(model, AbstractRecursion) and not isinstance(model, AbstractReversibleRecursion):
         raise TypeError(
             f"model: {verb} walks backwards in time, which {type(model).__name__} cannot; ssm.HMM, "

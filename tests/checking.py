@@ -17,6 +17,7 @@ DOORS = {
     "ssm.filtering",
     "ssm.forecasting",
     "ssm.forecasts",
+    "ssm.lagging",
     "ssm.simulating",
     "ssm.smoothing",
     "ssm.statistics",

@@ -26,6 +26,7 @@ LAYERS = [
         "statistics",
         "filtering",
         "smoothing",
+        "lagging",
         "simulating",
         "forecasts",
         "forecasting",

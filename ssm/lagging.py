@@ -1,0 +1,147 @@
+"""The recent past: smoothing with a fixed lag, of a whole sequence or of a stream in bounded memory."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.checks import non_negative_int
+from ssm.data import needs_key, observe, over_sequences
+from ssm.filtering import before_first, one_step
+from ssm.forward import beliefs
+from ssm.parameters import constrain
+from ssm.recursion import AbstractReversibleRecursion, Step
+from ssm.recursions.backward import Smoother, backward_steps
+from ssm.scan import everything, predictions, scan
+from ssm.schedules import AbstractSchedule, Sequential, resolve
+from ssm.shapes import Array, Int, Key, PyTree, Scalar
+from ssm.smoothing import Smoothed, check_reversible
+from ssm.statistics import smooth_backward
+from ssm.trees import index, reverse
+
+
+def fixed_lag_smooth(
+    model: AbstractReversibleRecursion,
+    ys: Array,
+    lag: int,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    schedule: str | AbstractSchedule = "auto",
+    key: Key | None = None,
+) -> Smoothed:
+    """Beliefs p(x_t | y_{1:t+lag}): what is known about each time when `lag` more observations are in.
+
+    `lag` 0 is `ssm.filter`; T - 1 or more is `ssm.smooth`; the last `lag` times see all that is left of their
+    sequence. One sweep through the reversed kernels per lag, each for all times at once, so time grows with T lag
+    and memory does not grow with `lag`. Other arguments and errors as in `ssm.smooth`; ValueError for a negative
+    lag. Source: Moore 1973; Särkkä & Svensson 2023, Bayesian Filtering and Smoothing, ch. 12.
+    """
+    check_reversible(model, "fixed_lag_smooth")
+    needs_key(model, key, "fixed_lag_smooth")
+    lag = non_negative_int("lag", lag)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    return _fixed_lag_smooth(model, sequences, lag, resolve(schedule, model), key)
+
+
+@eqx.filter_jit
+def _fixed_lag_smooth(model, sequences, lag, schedule, key):
+    model = constrain(model)
+
+    def one(steps: Step, key: Key | None) -> Smoothed:
+        saved = beliefs(model, steps, schedule, key, fast=not sequences.batched)
+        prepared, total = model.prepare(steps), jnp.sum(saved.log_evidence)
+        if lag >= sequences.size - 1:
+            return Smoothed(smooth_backward(model, prepared, saved.predicted, saved.filtered, schedule), total)
+        back = reverse(backward_steps(prepared, saved.predicted, saved.filtered))
+
+        def sweep(_: Array, after: Any) -> Any:
+            """p(x_t | y_{1:t+l}), latest first, from p(x_{t+1} | y_{1:t+l})."""
+            return predictions(Smoother(model), back, after)
+
+        smoothed = jax.lax.fori_loop(0, lag, sweep, reverse(saved.filtered))
+        return Smoothed(model.settle(reverse(smoothed)), total)
+
+    return over_sequences(one, sequences, key)
+
+
+# -- streaming ------------------------------------------------------------------------------------------------
+
+
+class LagState(eqx.Module):
+    """Where a stream stands, and what it remembers: L = lag + 1 times, the latest one last.
+
+    `smoothed` holds the beliefs p(x_s | y_{1:t}), stacked (L, ...), about the times s = t - lag, ..., t in `times`.
+    While the stream is younger than the lag, the first time stands for those before it. `t` counts the steps so far.
+    """
+
+    t: Int[Array, ""]
+    times: Int[Array, "L"]
+    smoothed: Any
+    filtered: Any  # p(x_s | y_{1:s})
+    predicted: Any  # p(x_s | y_{1:s-1})
+    u: PyTree  # what was known before y_s
+
+    @property
+    def belief(self) -> Any:
+        """The filtered belief p(x_t | y_{1:t})."""
+        return index(self.filtered, -1)
+
+
+class FixedLag(eqx.Module):
+    """A stream whose every step also looks `lag` steps back; see `ssm.fixed_lag`."""
+
+    model: AbstractReversibleRecursion
+    lag: int = eqx.field(static=True)
+
+    def init(self, u: PyTree = None, *, key: Key | None = None) -> LagState:
+        """The state before the first observation; `u` and `key` as in `ssm.init`."""
+        needs_key(self.model, key, "fixed_lag")
+        belief, known = before_first(self.model, u, key)
+        every = lambda tree: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.lag + 1, *leaf.shape)), tree)
+        beliefs, t = every(belief), jnp.zeros((), int)
+        return LagState(t, every(t), beliefs, beliefs, beliefs, every(known))
+
+    def step(
+        self, state: LagState, y: Array | None, u: PyTree = None, *, key: Key | None = None
+    ) -> tuple[LagState, Scalar]:
+        """Take one more observation: the new state, and log p(y_t | y_<t); arguments and errors as in `ssm.step`."""
+        needs_key(self.model, key, "fixed_lag")
+        if not isinstance(state, LagState):
+            raise TypeError(f"state: expected the state of this stream's init or step, got {type(state).__name__}")
+        if state.times.shape != (self.lag + 1,):
+            raise ValueError(f"state: expected one of lag {self.lag}, got one of lag {state.times.shape[0] - 1}")
+        return _step(self.model, state, one_step(self.model, y, u, state.t), key)
+
+
+def fixed_lag(model: AbstractReversibleRecursion, lag: int) -> FixedLag:
+    """Smooth a stream `lag` steps back, in memory that grows with `lag` and not with the stream.
+
+        stream = ssm.fixed_lag(model, lag=5)
+        state = stream.init()
+        for y in ys:
+            state, log_evidence = stream.step(state, y)
+            use(state.smoothed)  # beliefs about the last lag + 1 times, the oldest first
+
+    A step costs one of `ssm.step` and `lag` reversed kernels. `state.smoothed` are the last beliefs of `ssm.smooth` on
+    the data so far. Raises TypeError for a model that cannot be walked backwards, ValueError for a negative lag.
+    """
+    check_reversible(model, "fixed_lag")
+    return FixedLag(model, non_negative_int("lag", lag))
+
+
+@eqx.filter_jit
+def _step(model, state, steps, key):
+    model = constrain(model)
+    prepared = model.prepare(steps)
+    _, saved = scan(model, prepared, belief=state.belief, key=key, save=everything)
+    before = (state.times, state.filtered, state.predicted, state.u)
+    now = (steps.t, saved.filtered, saved.predicted, prepared.u)
+    both = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new]), before, now)
+    times, filtered, predicted, u = both
+    # Nothing leads into the first time: what stands before it in the memory is passed over, like padding.
+    smoothed = smooth_backward(model, Step(t=times, u=u, padding=times == 0), predicted, filtered, Sequential())
+    return LagState(state.t + 1, times, smoothed, filtered, predicted, u), saved.log_evidence[0]
