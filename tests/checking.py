@@ -18,6 +18,7 @@ DOORS = {
     "ssm.forecasting",
     "ssm.forecasts",
     "ssm.lagging",
+    "ssm.pairs",
     "ssm.simulating",
     "ssm.smoothing",
     "ssm.statistics",

@@ -27,6 +27,7 @@ LAYERS = [
         "filtering",
         "smoothing",
         "lagging",
+        "pairs",
         "simulating",
         "forecasts",
         "forecasting",
