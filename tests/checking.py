@@ -19,6 +19,7 @@ DOORS = {
     "ssm.forecasts",
     "ssm.lagging",
     "ssm.pairs",
+    "ssm.predictive_checks",
     "ssm.simulating",
     "ssm.smoothing",
     "ssm.statistics",

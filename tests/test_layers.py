@@ -28,6 +28,7 @@ LAYERS = [
         "smoothing",
         "lagging",
         "pairs",
+        "predictive_checks",
         "simulating",
         "forecasts",
         "forecasting",
