@@ -25,11 +25,11 @@ from ssm.lagging import FixedLag as FixedLag
 from ssm.lagging import fixed_lag as fixed_lag
 from ssm.lagging import fixed_lag_smooth as fixed_lag_smooth
 from ssm.pairs import smooth_pairs as smooth_pairs
+from ssm.parameters import num_parameters as num_parameters
 from ssm.predictive_checks import SimulatedCheck as SimulatedCheck
 from ssm.predictive_checks import simulated_check as simulated_check
-from ssm.recursions.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.autoregressive import ARHMM as ARHMM
-from ssm.parameters import num_parameters as num_parameters
+from ssm.recursions.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter
