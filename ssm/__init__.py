@@ -42,3 +42,4 @@ from ssm.smoothing import posterior_sample as posterior_sample
 from ssm.smoothing import smooth as smooth
 from ssm.statistics import Q as Q
 from ssm.statistics import expected_statistics as expected_statistics
+from ssm.uncertainty import standard_errors as standard_errors

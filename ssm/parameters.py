@@ -136,15 +136,15 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     """
     given = jax.tree.map(lambda node: isinstance(node, Constant), model, is_leaf=_is_constant)
     given = jax.tree.leaves(jax.tree.map(lambda flag, node: jax.tree.map(lambda _: flag, node), given, model))
-    leaves, structure = jax.tree_util.tree_flatten_with_path(model)
-    paths = [_dotted(path) for path, _ in leaves]
+    leaves, structure = jax.tree.flatten(model)
+    paths = leaf_names(model)
     for name in frozen:
         if not any(_covers(name, path) for path in paths):
             known = sorted({".".join(path.split(".")[:2]) for path in paths})
             raise ValueError(f"frozen: the model has no parameter {name!r}; it has {', '.join(known)}")
     free = [
         eqx.is_inexact_array(leaf) and not constant and not any(_covers(name, path) for name in frozen)
-        for path, (_, leaf), constant in zip(paths, leaves, given, strict=True)
+        for path, leaf, constant in zip(paths, leaves, given, strict=True)
     ]
     return jax.tree.unflatten(structure, free)
 
@@ -159,6 +159,11 @@ def free_entries(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     own = lambda node: node.free_entries() if is_parameter(node) else all_of(node)
     entries = jax.tree.map(own, model, is_leaf=is_parameter)
     return jax.tree.map(lambda free, mask: mask & free, trainable(model, frozen), entries)
+
+
+def leaf_names(model: PyTree) -> list[str]:
+    """The dotted public name of each leaf, as `frozen` takes it."""
+    return [_dotted(path) for path, _ in jax.tree_util.tree_flatten_with_path(model)[0]]
 
 
 def num_parameters(model: PyTree, frozen: tuple[str, ...] | list[str] = ()) -> int:

@@ -23,6 +23,10 @@ DOORS = {
     "ssm.simulating",
     "ssm.smoothing",
     "ssm.statistics",
+    "ssm.uncertainty",
+    "ssm.selecting",
+    "ssm.aligning",
+    "ssm.diagnosing",
     "ssm.schedules.auto",
 }
 DOOR_FOLDERS = ("ssm.fitting",)

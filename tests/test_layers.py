@@ -36,6 +36,10 @@ LAYERS = [
         "best_paths",
         "fitting",
         "comparing",
+        "uncertainty",
+        "selecting",
+        "aligning",
+        "diagnosing",
     ],
     # 6  what stands around them
     ["datasets", "plotting", "commands", "__main__", "__init__"],

@@ -1,0 +1,169 @@
+"""How well the data fix the parameters: standard errors from the curvature of the evidence at its maximum."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.data import Sequences, check_recursion, observe, over_sequences
+from ssm.fitting.checks import count_observations
+from ssm.parameters import Covariance, constrain, free_entries, leaf_names
+from ssm.recursion import AbstractRecursion
+from ssm.schedules import AbstractSchedule, resolve
+from ssm.shapes import Array, Float, PyTree
+from ssm.statistics import evidence
+from ssm.trees import float_dtype
+
+# What a Newton step may still gain, in nats, for a point to count as a maximum: a third of a standard error.
+NEAR = 0.05
+
+
+class CovarianceErrors(eqx.Module):
+    """In the place of a covariance: standard errors of its entries."""
+
+    matrix: Float[Array, "*batch D D"]
+
+
+def standard_errors(
+    model: AbstractRecursion,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    of: Callable[[Any], PyTree] | None = None,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    frozen: tuple[str, ...] | list[str] = (),
+    schedule: str | AbstractSchedule = "auto",
+) -> Any:
+    """Standard errors of a fitted model's parameters, or of what the function `of` makes of the model.
+
+    Without `of`: the model's tree with a standard error in the place of every constrained parameter, so
+    `errors.transition`, `errors.emission.scale`; zero for hard zeros and for what `frozen` (as in `ssm.fit`) covers.
+    A property that is worked out from several parameters needs `of`; the distribution of a stationary start is
+    written out. With it: a tree like `of(model)`, such as `of=lambda model: model.transition[0, 1]`, where `model` has
+    plain arrays. Infinite where the data do not say what the number is (a state that was never visited).
+
+    The inverse of the observed information, minus the second derivatives of log-evidence plus log-prior with respect
+    to coordinates that are free (logits of possible outcomes relative to the likeliest one's), and the delta method
+    (Efron & Hinkley 1978; Lystig & Hughes 2002 for hidden Markov models). float64 (jax_enable_x64) is advised.
+    Other arguments as in `ssm.filter`. Raises TypeError for models without an exact evidence, and ValueError where
+    the model is not at a maximum of it: fit it further, `ssm.fit(model, ys, ssm.LBFGS(), ...)`.
+    """
+    check_recursion(model)
+    if model.is_stochastic:
+        raise TypeError(f"model: the evidence of a {type(model).__name__} is drawn, and its curvature is not exact")
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    count_observations(sequences)
+    entries = free_entries(model, tuple(frozen))
+    names = leaf_names(model)
+    size = sum(int(mask.sum()) for mask in jax.tree.leaves(entries))
+    centre = jnp.zeros(size, float_dtype(model))
+    where = Places(tuple(tuple(np.flatnonzero(mask).tolist()) for mask in jax.tree.leaves(entries)))
+    gradient, curvature = _derivatives(centre, model, sequences, where, resolve(schedule, model))
+    labels = [name for name, places in zip(names, where.indices, strict=True) for _ in places]
+    inverse = _invert(np.asarray(gradient, float), np.asarray(curvature, float), labels, float_dtype(model))
+    read_out = _parameters if of is None else of
+    values, slopes = _slopes(centre, model, where, read_out)
+    flat = [_spread(np.asarray(slope, float).reshape(-1, size), inverse) for slope in jax.tree.leaves(slopes)]
+    errors = [
+        jnp.asarray(error.reshape(v.shape), v.dtype) for error, v in zip(flat, jax.tree.leaves(values), strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(values), errors)
+
+
+class Places(NamedTuple):
+    """Where in each leaf, flattened, the free numbers stand."""
+
+    indices: tuple[tuple[int, ...], ...]
+
+
+def _moved(model: Any, change: Float[Array, "P"], where: Places) -> Any:
+    """The model, on plain arrays, with its free numbers moved."""
+    leaves, begin = [], 0
+    for leaf, indices in zip(jax.tree.leaves(model), where.indices, strict=True):
+        if indices:
+            part = change[begin : begin + len(indices)].astype(leaf.dtype)
+            begin += len(indices)
+            leaf = leaf.reshape(-1).at[np.array(indices)].add(part).reshape(leaf.shape)
+        leaves.append(leaf)
+    return constrain(jax.tree.unflatten(jax.tree.structure(model), leaves))
+
+
+@eqx.filter_jit
+def _derivatives(
+    centre: Float[Array, "P"], model: Any, sequences: Sequences, where: Places, schedule: AbstractSchedule
+) -> tuple[Float[Array, "P"], Float[Array, "P P"]]:
+    """First and second derivatives of log-evidence plus log-prior."""
+
+    def objective(change: Float[Array, "P"]) -> Array:
+        plain = _moved(model, change, where)
+        total = jnp.sum(over_sequences(lambda s, k: evidence(plain, s, schedule, k, fast=False), sequences, None))
+        return total + plain.log_prior().astype(total.dtype)
+
+    slope = jax.grad(objective)
+    return slope(centre), jax.jacfwd(slope)(centre)
+
+
+@eqx.filter_jit
+def _slopes(centre: Float[Array, "P"], model: Any, where: Places, read_out: Callable) -> tuple[PyTree, PyTree]:
+    """What is read out, and its derivatives (..., P)."""
+    function = lambda change: read_out(_moved(model, change, where))
+    return function(centre), jax.jacfwd(function)(centre)
+
+
+def _parameters(model: Any) -> Any:
+    """The constrained parameters: matrices instead of roots, and a stationary start written out."""
+    initial = getattr(model, "_initial", model)
+    if initial is None:
+        model = eqx.tree_at(lambda m: m._initial, model, model.initial, is_leaf=lambda node: node is None)
+    is_root = lambda node: isinstance(node, Covariance)
+    written = jax.tree.map(lambda n: CovarianceErrors(n.matrix) if is_root(n) else n, model, is_leaf=is_root)
+    return eqx.filter(written, eqx.is_inexact_array)
+
+
+class Inverse(NamedTuple):
+    """The inverse of the information as the square of `root` (P, R), and directions (P, F) of which it says nothing."""
+
+    root: np.ndarray
+    flat: np.ndarray
+    rounding: float
+
+
+def _invert(gradient: np.ndarray, curvature: np.ndarray, names: list[str], dtype: Any) -> Inverse:
+    information = -(curvature + curvature.T) / 2
+    if not np.isfinite(information).all():
+        raise FloatingPointError("the second derivatives of the log-evidence are not finite; use float64")
+    rounding = float(np.sqrt(np.finfo(dtype).eps))
+    # In units in which every parameter alone has information one, so that units do not count.
+    own = np.abs(np.diagonal(information))
+    units = np.sqrt(np.where(own > np.finfo(dtype).eps * np.max(own, initial=0), own, 1))
+    values, vectors = np.linalg.eigh(information / np.outer(units, units))
+    worst = lambda i: names[int(np.argmax(np.abs(vectors[:, i])))]
+    advice = "fit further first, ssm.fit(model, ys, ssm.LBFGS(tol=1e-10)), or name it in frozen="
+    if len(values) and values[0] < -rounding:
+        raise ValueError(
+            f"model: not at a maximum of the evidence, which curves upwards in {worst(0)} (eigenvalue "
+            f"{values[0]:.3g} of the scaled information); {advice}"
+        )
+    known = values > rounding
+    slopes = vectors.T @ (gradient / units)
+    gains = np.where(known, slopes**2 / (2 * np.where(known, values, 1)), 0)
+    if gains.sum() > NEAR:
+        raise ValueError(
+            f"model: not at a maximum of the evidence, a step in {worst(int(np.argmax(gains)))} would gain "
+            f"{gains.sum():.3g} nats; {advice}"
+        )
+    directions = vectors / units[:, None]
+    return Inverse(directions[:, known] / np.sqrt(values[known]), directions[:, ~known], rounding)
+
+
+def _spread(slopes: np.ndarray, inverse: Inverse) -> np.ndarray:
+    """√(slope information⁻¹ slope) of each row; infinite for what moves in a direction without information."""
+    known, unknown = slopes @ inverse.root, slopes @ inverse.flat
+    size = np.abs(slopes) @ np.abs(inverse.flat)
+    unfixed = (np.abs(unknown) > 10 * inverse.rounding * size).any(axis=1) & (size > 0).any(axis=1)
+    return np.where(unfixed, np.inf, np.sqrt((known**2).sum(axis=1)))
