@@ -19,6 +19,7 @@ from ssm.fitting import EM as EM
 from ssm.fitting import LBFGS as LBFGS
 from ssm.fitting import SGD as SGD
 from ssm.fitting import Fit as Fit
+from ssm.fitting import StochasticEM as StochasticEM
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
 from ssm.lagging import FixedLag as FixedLag

@@ -216,6 +216,22 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
         """
         raise NotImplementedError
 
+    def sums(self, statistics: PyTree, steps: Step) -> PyTree:
+        """Statistics (B, ...) of (unprepared) steps (B, T, ...) as sums of a size that does not depend on B and T.
+
+        `fitted(sums(statistics, steps))` is `maximise(statistics, steps)`. NotImplementedError for a model whose
+        statistics grow with the data.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
+    def blend(self, old: PyTree, new: PyTree, rate: Scalar) -> PyTree:
+        """(1 - rate) old + rate new, for sums of two batches."""
+        return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
+
+    def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
+        """The M-step from sums; `frozen` as in `maximise`."""
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
     def restart(self, key: Key, steps: Step) -> Self:
         """A random model of the same structure, from the data, as a starting point for a fit."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from ssm.fitting.job import Job
 from ssm.fitting.lbfgs import LBFGS
 from ssm.fitting.result import Fit
 from ssm.fitting.sgd import SGD
+from ssm.fitting.stochastic_em import StochasticEM
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 
@@ -19,7 +20,7 @@ from ssm.shapes import Array, Key, PyTree
 def fit(
     model: AbstractRecursion,
     ys: Array,
-    method: EM | LBFGS | SGD,
+    method: EM | LBFGS | SGD | StochasticEM,
     inputs: PyTree = None,
     *,
     mask: Array | None = None,
@@ -33,18 +34,20 @@ def fit(
 ) -> Fit:
     """Learn the parameters of `model` from one sequence or a batch, starting from the ones it has.
 
-    `method`: `ssm.EM(...)`, `ssm.SGD(...)` or `ssm.LBFGS(...)`. `validation`: held-out observations, an array like
-    ys or a mapping with the keys ys, inputs, mask, lengths; its evidence is recorded, and SGD stops early and returns
-    the best model. `frozen`: names of parameters to leave alone, such as ("transition", "emission.scale").
-    `progress`: show a bar, if stderr is a terminal. `checkpoint`: a file to save to while fitting, and to go on from
-    if it exists. Other arguments as in `ssm.filter`.
+    `method`: `ssm.EM(...)`, `ssm.SGD(...)`, `ssm.LBFGS(...)` or `ssm.StochasticEM(...)`. `validation`: held-out
+    observations, an array like ys or a mapping with the keys ys, inputs, mask, lengths; its evidence is recorded, and
+    SGD stops early and returns the best model. `frozen`: names of parameters to leave alone, such as ("transition",
+    "emission.scale"). `progress`: show a bar, if stderr is a terminal. `checkpoint`: a file to save to while fitting,
+    and to go on from if it exists. Other arguments as in `ssm.filter`.
 
     Compiled once per model structure, method and shape: a second fit of the same kind starts at once. Raises
     ValueError where nothing is observed or an observation is impossible under the starting model, naming the
     time step; FloatingPointError if the evidence becomes NaN; RuntimeError if EM ever lowers it.
     """
-    if not isinstance(method, EM | LBFGS | SGD):
-        raise TypeError(f"method: expected ssm.EM(...), ssm.SGD(...) or ssm.LBFGS(...), got {method!r}")
+    if not isinstance(method, EM | LBFGS | SGD | StochasticEM):
+        raise TypeError(
+            f"method: expected ssm.EM(...), ssm.SGD(...), ssm.LBFGS(...) or ssm.StochasticEM(...), got {method!r}"
+        )
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
     if not is_concrete(sequences.steps.y):
         raise TypeError("ys: fit runs its own compiled steps and cannot be called under jit, grad or vmap")

@@ -33,6 +33,14 @@ class Counts(eqx.Module):
     states: Float[Array, "*batch T K"]
 
 
+class Sums(eqx.Module):
+    """`Counts` without what grows with time: `emission` is what the family sums over times."""
+
+    initial: Float[Array, "K"]
+    transitions: PyTree
+    emission: PyTree
+
+
 class ReversedChain(AbstractKernel[Categorical]):
     """p(x_t = i | x_{t+1} = j, y_{<=t}) = filtered_i A_ij / predicted_j, kept as its three factors."""
 

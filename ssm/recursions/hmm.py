@@ -25,7 +25,7 @@ from ssm.recursion import (
     flatten_steps,
     seen_steps,
 )
-from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain
+from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
@@ -225,6 +225,30 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
             moves = self._transition.merge(moves)
             us = jax.tree.map(lambda leaf: leaf[:, 1:].reshape(-1, *leaf.shape[2:]), us)
         initial, transition = self._move(jnp.sum(starts, axis=0), moves, us, frozen)
+        return HMM(initial, transition, emission)
+
+    def sums(self, statistics: Counts, steps: Step) -> Sums:
+        """Expected starts and moves, and the sums of the emission."""
+        flat = flatten_steps(steps, self.event_shape)
+        weights = statistics.states.reshape(-1, self.num_states)
+        return Sums(
+            jnp.sum(statistics.initial.reshape(-1, self.num_states), axis=0),
+            self._transition.sums(statistics.transitions),
+            self.emission.sums(weights, flat.y, flat.u, flat.observed),
+        )
+
+    def blend(self, old: Sums, new: Sums, rate: Scalar) -> Sums:
+        """Counts add up; the emission says how its own do."""
+        emission = self.emission.blend(old.emission, new.emission, rate)
+        chain = super().blend((old.initial, old.transitions), (new.initial, new.transitions), rate)
+        return Sums(*chain, emission)
+
+    def fitted(self, sums: Sums, frozen: frozenset[str] = frozenset()) -> "HMM":
+        """Counts, normalised, and the emission from its sums."""
+        emission = self.emission
+        if "emission" not in frozen:
+            emission = emission.fitted(sums.emission, _inner("emission", frozen))
+        initial, transition = self._move(sums.initial, sums.transitions, None, frozen)
         return HMM(initial, transition, emission)
 
     def _move(self, starts: Float[Array, "K"], moves: PyTree, us: PyTree, frozen: frozenset[str]) -> tuple:

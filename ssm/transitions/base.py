@@ -85,6 +85,10 @@ class AbstractTransition(eqx.Module):
         """Counts (B, ...) of B sequences as those of all: their sum, unless the moves are kept one by one."""
         return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
 
+    def sums(self, counts: PyTree) -> PyTree:
+        """Counts (B, ...) of B sequences as sums that batches add up; NotImplementedError where they grow with B."""
+        return self.merge(counts)
+
     def expected_log_prob(self, counts: PyTree, us: PyTree) -> Scalar:
         """Σ_m Σ_ij ξ_m(i, j) log A_ij(u_m) for the M moves that were counted, with their prepared inputs (M, ...)."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.climbing import climb
@@ -54,6 +55,10 @@ class _Varying(AbstractTransition):
         flat = lambda array: array.reshape(-1, array.shape[-1])
         return Moves(flat(counts.before), flat(counts.gain), jax.tree.map(lambda leaf: leaf[0], counts.old))
 
+    def sums(self, counts: Moves) -> Moves:
+        """There are none: the moves are kept one by one."""
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
     def expected_log_prob(self, counts: Moves, us: PyTree) -> Scalar:
         """Σ_m Σ_ij ξ_m(i, j) log A_ij(u_m), one move at a time."""
 
@@ -77,7 +82,7 @@ class TimeVarying(_Varying):
     _probs: Simplex | Float[Array, "T K K"]
 
     def __init__(self, probs: Array):
-        size = jnp.shape(probs)[-1] if jnp.ndim(probs) else "K"
+        size = np.shape(probs)[-1] if np.ndim(probs) else "K"
         self._probs = Simplex.of(checks.probabilities("transition", probs, ("T", size, size)))
 
     @property
@@ -132,7 +137,7 @@ class Driven(_Varying):
     weights: Float[Array, "K K U"]
 
     def __init__(self, probs: Array, weights: Array):
-        size = jnp.shape(probs)[-1] if jnp.ndim(probs) else "K"
+        size = np.shape(probs)[-1] if np.ndim(probs) else "K"
         probs = checks.probabilities("transition", probs, (size, size))
         self._probs = Simplex.of(probs)
         self.weights = checks.real("weights", weights, (*probs.shape, "U")).astype(probs.dtype)

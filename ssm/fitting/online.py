@@ -1,0 +1,107 @@
+"""Epochs of stochastic EM, compiled once per model structure and data shape."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.data import Sequences, over_sequences
+from ssm.fitting.descent import shuffled_batches
+from ssm.fitting.job import CHUNK
+from ssm.parameters import constrain, trainable
+from ssm.recursion import AbstractExpectation, Step
+from ssm.schedules import resolve
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.statistics import evidence, statistics_of
+from ssm.trees import index
+
+
+class State(NamedTuple):
+    """Carried from epoch to epoch."""
+
+    model: PyTree
+    sums: PyTree  # running sufficient statistics, of the size of all the data
+    epoch: Int[Array, ""]
+    finished: Bool[Array, ""]
+
+
+class Whole(NamedTuple):
+    """All sequences, and how they are taken."""
+
+    sequences: Sequences
+    batch_size: int
+    frozen: tuple[str, ...]
+
+
+@eqx.filter_jit
+def start(model: AbstractExpectation, whole: Whole) -> State:
+    """Before the first epoch: no sums yet, and the first batch takes their place.
+
+    Raises NotImplementedError for a model whose statistics grow with the data.
+    """
+    order = jnp.arange(whole.batch_size)
+    like = jax.eval_shape(lambda: _expect(constrain(model), whole, order, order >= 0)[0])
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return State(model, empty, jnp.zeros((), int), jnp.zeros((), bool))
+
+
+@eqx.filter_jit
+def run_epochs(
+    state: State,
+    whole: Whole,
+    validation: Sequences | None,
+    rates: Float[Array, "epochs batches"],
+    limit: Int[Array, ""],
+    key: Key,
+) -> tuple[State, Float[Array, "2 chunk"], Int[Array, ""]]:
+    """`limit` epochs; of each, the evidence summed over its batches, each at the parameters of its moment."""
+
+    def epoch(carry: tuple) -> tuple:
+        state, scores, done = carry
+        count = whole.sequences.steps.t.shape[0]
+        order, weights = shuffled_batches(jax.random.fold_in(key, state.epoch), count, whole.batch_size)
+        step = lambda these, batch: _one_batch(*these, whole, *batch)
+        (model, sums), log_probs = jax.lax.scan(step, (state.model, state.sums), (order, weights, rates[state.epoch]))
+        held_out = jnp.asarray(jnp.nan, log_probs.dtype)
+        if validation is not None:
+            held_out = total_evidence(model, validation)
+        scores = scores.at[:, done].set(jnp.stack([jnp.sum(log_probs), held_out]))
+        return State(model, sums, state.epoch + 1, state.finished), scores, done + 1
+
+    empty = jnp.full((2, CHUNK), jnp.nan, rates.dtype)
+    return jax.lax.while_loop(lambda carry: carry[2] < limit, epoch, (state, empty, jnp.zeros((), int)))
+
+
+def _one_batch(
+    model: PyTree, sums: PyTree, whole: Whole, order: Array, weights: Array, rate: Array
+) -> tuple[tuple[PyTree, PyTree], Array]:
+    """s <- (1 - rate) s + rate s(batch), and the parameters that fit s best (Cappé & Moulines 2009, eq. 8)."""
+    plain = constrain(model)
+    new, log_prob = _expect(plain, whole, order, weights)
+    sums = plain.blend(sums, new, rate)
+    best = plain.fitted(sums, frozenset(whole.frozen))
+    free = trainable(model, whole.frozen)
+    return (jax.tree.map(lambda new, old, use: new if use else old, best, model, free), sums), log_prob
+
+
+def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Array) -> tuple[PyTree, Array]:
+    """The sufficient statistics of a batch, as if all the data were like it, and its log-evidence."""
+    batch = Sequences(index(whole.sequences.steps, order), True)
+
+    def one(steps: Step, key: None) -> tuple[PyTree, Array]:
+        return statistics_of(plain, steps, resolve("auto", plain), fast=False)
+
+    statistics, log_evidence = over_sequences(one, batch, None)
+    dtype = log_evidence.dtype
+    share = weights.astype(dtype) * whole.sequences.steps.t.shape[0] / jnp.sum(weights).astype(dtype)
+    scaled = jax.tree.map(lambda leaf: leaf * share.reshape((-1,) + (1,) * (leaf.ndim - 1)), statistics)
+    return plain.sums(scaled, batch.steps), jnp.sum(jnp.where(weights[:, None], log_evidence, 0))
+
+
+@eqx.filter_jit
+def total_evidence(model: PyTree, sequences: Sequences) -> Array:
+    """Log-evidence of all sequences."""
+    plain = constrain(model)
+    run = lambda steps, key: evidence(plain, steps, resolve("auto", plain), key, fast=False)
+    return jnp.sum(over_sequences(run, sequences, None))
