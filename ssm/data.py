@@ -31,6 +31,11 @@ class Sequences(NamedTuple):
         """T."""
         return self.steps.t.shape[-1]
 
+    @property
+    def alone(self) -> int | None:
+        """T of one sequence that is walked by itself; None for a batch."""
+        return None if self.batched else self.size
+
 
 def observe(
     model: AbstractRecursion,

@@ -60,7 +60,7 @@ def log_prob(
     """
     needs_key(model, key, "log_prob")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _log_prob(model, sequences, resolve(schedule, model), key)
+    return _log_prob(model, sequences, resolve(schedule, model, sequences.alone), key)
 
 
 def filter(
@@ -86,7 +86,7 @@ def filter(
     """
     needs_key(model, key, "filter")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return filter_sequences(model, sequences, resolve(schedule, model), key)
+    return filter_sequences(model, sequences, resolve(schedule, model, sequences.alone), key)
 
 
 @eqx.filter_jit

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -10,7 +11,9 @@ from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
+from ssm.schedules.side_by_side import SideBySide
 from ssm.shapes import Array, Key, PyTree
+from ssm.trees import index
 
 
 def forward(
@@ -33,12 +36,40 @@ def forward(
         last, (log_evidence, kept) = scan(recursion, prepared, schedule=schedule, belief=belief, key=key, save=both)
         return last, log_evidence, kept
 
-    quick = model.quicken(steps) if fast and isinstance(schedule, Sequential) else None
+    if belief is None and isinstance(schedule, SideBySide) and model.is_one_stretch(steps):
+        return _side_by_side(model, steps, key, schedule, save, fast)
+    quick = model.quicken(steps) if fast and isinstance(schedule, Sequential | SideBySide) else None
     if quick is None:
         return run(model, model.prepare(steps))
     attempt = run(*quick)
     # Preparing inside the branch: what only the safe form needs is neither computed nor kept otherwise.
     return jax.lax.cond(jnp.isfinite(jnp.sum(attempt[1])), lambda: attempt, lambda: run(model, model.prepare(steps)))
+
+
+@eqx.filter_custom_jvp
+def _side_by_side(
+    model: AbstractRecursion,
+    steps: Step,
+    key: Key | None,
+    schedule: SideBySide,
+    save: Callable[[Saved], PyTree],
+    fast: bool,
+) -> tuple[Any, Array, PyTree]:
+    """Side by side where that holds, in order where it does not; its derivative is that of walking in order."""
+    agreed, filtered, log_evidence = model.forward_side_by_side(steps, schedule)
+
+    def take() -> tuple[Any, Array, PyTree]:
+        predicted = predictions(model, model.prepare(steps), filtered)
+        return index(filtered, -1), log_evidence, jax.vmap(save)(Saved(predicted, filtered, log_evidence))
+
+    return jax.lax.cond(agreed, take, lambda: forward(model, steps, Sequential(), key, save, fast=fast))
+
+
+@_side_by_side.def_jvp
+def _side_by_side_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+    _, _, key, _, save, fast = primals
+    in_order = lambda model, steps: forward(model, steps, Sequential(), key, save, fast=fast)
+    return _side_by_side(*primals), eqx.filter_jvp(in_order, primals[:2], tangents[:2])[1]
 
 
 def nothing(saved: Saved) -> None:

@@ -141,6 +141,19 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         return False
 
     @property
+    def runs_side_by_side(self) -> bool:
+        """Whether `forward_side_by_side` and `expect_side_by_side` know this member (`ssm.schedules.SideBySide`)."""
+        return False
+
+    def is_one_stretch(self, steps: Step) -> bool:
+        """Whether they know these steps: one sequence, nothing but data."""
+        return self.runs_side_by_side and steps.first is None and steps.padding is None
+
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
+        """Filtered beliefs and log p(y_t | y_<t) of steps as observed; first a flag: whether the answer holds."""
+        raise NotImplementedError
+
+    @property
     def feeds_back(self) -> bool:
         """Whether the next belief depends on the observation itself rather than on what it says about a state.
 
@@ -203,6 +216,10 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, smoothed: Belief) -> PyTree:
         """Expected sufficient statistics of one sequence, from its stacked beliefs and prepared steps."""
+        raise NotImplementedError
+
+    def expect_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Belief, Array]":
+        """Statistics, smoothed beliefs and log p(y_t | y_<t); first a flag: whether the answer holds."""
         raise NotImplementedError
 
     def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:

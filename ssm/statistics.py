@@ -19,7 +19,7 @@ from ssm.parameters import constrain
 from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
 from ssm.recursions.backward import Smoother, backward_steps
 from ssm.scan import predictions, scan
-from ssm.schedules import AbstractSchedule, resolve
+from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve
 from ssm.shapes import Array, Key, PyTree, Scalar
 
 
@@ -40,7 +40,7 @@ def expected_statistics(
     """
     _check_tractable(model, "expected_statistics")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _expected_statistics(model, sequences, resolve(schedule, model))
+    return _expected_statistics(model, sequences, resolve(schedule, model, sequences.alone))
 
 
 @eqx.filter_jit
@@ -81,9 +81,34 @@ def statistics_of(
     model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, *, fast: bool = True
 ) -> tuple[PyTree, Array]:
     """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and steps as observed."""
+    statistics, _, log_evidence = expectations(model, steps, schedule, fast)
+    return statistics, log_evidence
+
+
+def expectations(
+    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, fast: bool
+) -> tuple[PyTree, Any, Array]:
+    """Statistics, smoothed beliefs (T, ...) and log p(y_t | y_<t) (T,)."""
+    if isinstance(schedule, SideBySide) and model.is_one_stretch(steps):
+        return _side_by_side(model, steps, schedule, fast)
     saved = beliefs(model, steps, schedule, None, fast=fast)
     smoothed = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
-    return model.statistics(steps, saved.predicted, saved.filtered, smoothed), saved.log_evidence
+    return model.statistics(steps, saved.predicted, saved.filtered, smoothed), smoothed, saved.log_evidence
+
+
+@eqx.filter_custom_jvp
+def _side_by_side(
+    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, fast: bool
+) -> tuple[PyTree, Any, Array]:
+    """Side by side where that holds, in order where it does not; its derivative is that of walking in order."""
+    agreed, *found = model.expect_side_by_side(steps, schedule)
+    return jax.lax.cond(agreed, lambda: tuple(found), lambda: expectations(model, steps, Sequential(), fast))
+
+
+@_side_by_side.def_jvp
+def _side_by_side_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+    in_order = lambda model, steps: expectations(model, steps, Sequential(), primals[3])
+    return _side_by_side(*primals), eqx.filter_jvp(in_order, primals[:2], tangents[:2])[1]
 
 
 def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
@@ -112,17 +137,24 @@ def _expectation_evidence(model_and_steps, schedule, fast):
 def _evidence_forward(perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
+    if isinstance(schedule, SideBySide):  # both ways at once: the gradient that is asked for needs them anyway
+        statistics, log_evidence = statistics_of(model, steps, schedule, fast=fast)
+        return jnp.sum(log_evidence), statistics
     _, log_evidence, filtered = forward(model, steps, schedule, None, lambda saved: saved.filtered, fast=fast)
     return jnp.sum(log_evidence), filtered
 
 
 @_expectation_evidence.def_bwd
-def _evidence_backward(filtered, cotangent, perturbed, model_and_steps, schedule, fast):
+def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, fast):
     del perturbed, fast
     model, steps = model_and_steps
+    statistics = found if isinstance(schedule, SideBySide) else _look_back(model, steps, found, schedule)
+    expected = lambda both: both[0].expected_log_prob(both[0].prepare(both[1]), statistics)
+    return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))
+
+
+def _look_back(model: Any, steps: Step, filtered: Any, schedule: AbstractSchedule) -> PyTree:
     prepared = model.prepare(steps)
     predicted = predictions(model, prepared, filtered)
     smoothed = smooth_backward(model, prepared, predicted, filtered, schedule)
-    statistics = model.statistics(steps, predicted, filtered, smoothed)
-    expected = lambda both: both[0].expected_log_prob(both[0].prepare(both[1]), statistics)
-    return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))
+    return model.statistics(steps, predicted, filtered, smoothed)

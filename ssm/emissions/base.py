@@ -47,6 +47,10 @@ class AbstractEmission(eqx.Module):
         """log p(y_t | x_t = k, u_t) for all times and states, over the observed components."""
         raise NotImplementedError
 
+    def rows(self, ys: Array, us: PyTree, observed: Bool[Array, "M *parts"] | None = None) -> Float[Array, "K M"]:
+        """`log_likelihoods`, states first: long rows, which vector units like."""
+        return self.log_likelihoods(ys, us, observed).T
+
     def quicken(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *event"] | None = None
     ) -> tuple["AbstractEmission", PyTree]:

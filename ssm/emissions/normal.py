@@ -62,18 +62,27 @@ class Normal(AbstractEmission):
         self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """The density, summed component by component."""
+        return self.rows(ys, us, observed).T
+
+    def rows(
+        self, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
+    ) -> Float[Array, "K M"]:
+        """See `AbstractEmission.rows`."""
         # The constants once per state: inside the sum a compiler would take a logarithm for every time, too.
         logs = jnp.log(self.scale) + 0.5 * jnp.log(2 * jnp.pi).astype(self.loc.dtype)
-        if observed is not None and observed.ndim == ys.ndim:
-            squares = jnp.where(observed[:, None], _scaled(ys[:, None], self.loc, self.scale) ** 2 + 2 * logs, 0)
-            return -0.5 * (jnp.sum(squares, axis=2) if ys.ndim == 2 else squares)
-        if ys.ndim == 1:
-            return -0.5 * _scaled(ys[:, None], self.loc, self.scale) ** 2 - logs
-        if ys.shape[1] <= UNROLLED:
-            each = [_scaled(ys[:, n, None], self.loc[:, n], self.scale[:, n]) ** 2 for n in range(ys.shape[1])]
-            return -0.5 * functools.reduce(operator.add, each) - jnp.sum(logs, axis=1)
-        scaled = _scaled(ys.T, self.loc[:, :, None], self.scale[:, :, None])  # (K, N, T): long rows for the processor
-        return -0.5 * jnp.sum(scaled**2, axis=1).T - jnp.sum(logs, axis=1)
+        loc, scale, logs = (array.reshape(self.num_states, -1, 1) for array in (self.loc, self.scale, logs))
+        columns = ys.reshape(len(ys), -1).T  # (N, M)
+        seen = None if observed is None or observed.ndim < ys.ndim else observed.reshape(columns.shape[::-1]).T
+
+        def component(n: int | slice) -> Float[Array, "K *N M"]:
+            squares = _scaled(columns[n], loc[:, n], scale[:, n]) ** 2
+            return squares if seen is None else jnp.where(seen[n], squares + 2 * logs[:, n], 0)
+
+        if len(columns) <= UNROLLED:
+            total = functools.reduce(operator.add, [component(n) for n in range(len(columns))])
+        else:
+            total = jnp.sum(component(slice(None)), axis=1)
+        return -0.5 * total - (jnp.sum(logs, axis=1) if seen is None else 0)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """N(loc[state], scale[state]²)."""

@@ -89,9 +89,10 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     """One E-step and one M-step: the next model, and the evidence of this one."""
     plain = constrain(model)
     fast = alone and not sequences.batched
+    schedule = resolve("auto", plain, sequences.alone if alone else None)
 
     def expect(steps: Step, key: None) -> tuple[PyTree, Array]:
-        return statistics_of(plain, steps, resolve("auto", plain), fast=fast)
+        return statistics_of(plain, steps, schedule, fast=fast)
 
     statistics, log_evidence = over_sequences(expect, sequences, None)
     best = plain.maximise(statistics, sequences.steps, frozenset(frozen))
@@ -108,7 +109,8 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
     def one(model: PyTree) -> Array:
         plain = constrain(model)
         fast = alone and not sequences.batched
-        run = lambda steps, key: evidence(plain, steps, resolve("auto", plain), key, fast=fast)
+        schedule = resolve("auto", plain, sequences.alone if alone else None)
+        run = lambda steps, key: evidence(plain, steps, schedule, key, fast=fast)
         log_evidence = jnp.sum(over_sequences(run, sequences, None))
         return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 

@@ -1,6 +1,7 @@
 """The hidden Markov model: the recursion whose belief is a distribution over K states."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, final
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
-from ssm.logspace import dot_log, ratio
+from ssm.logspace import dot_log, finite_max, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
 from ssm.recursion import (
@@ -25,6 +26,7 @@ from ssm.recursion import (
     flatten_steps,
     seen_steps,
 )
+from ssm.recursions import lanes
 from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
@@ -178,6 +180,42 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """Rows that sum to one again."""
         total = multiply(smoothed.probs, jnp.ones((self.num_states, 1), smoothed.probs.dtype))
         return Categorical(ratio(smoothed.probs, total))
+
+    # -- in blocks side by side -------------------------------------------------------------------------------
+
+    @property
+    def runs_side_by_side(self) -> bool:
+        """With one matrix for all times."""
+        return isinstance(self._transition, Homogeneous)
+
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
+        """See `AbstractRecursion`."""
+        chain, evidence = self._lanes(steps, schedule)
+        there = chain.forward()
+        return there.agreed, Categorical(chain.layout.join(there.filtered)), evidence(there.totals)
+
+    def expect_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Counts, Categorical, Array]:
+        """See `AbstractExpectation`."""
+        chain, evidence = self._lanes(steps, schedule)
+        there = chain.forward()
+        back = chain.backward(there)
+        states = chain.layout.join(back.smoothed)
+        counts = Counts(states[0], self.transition * back.moves, states)
+        return there.agreed & back.agreed, counts, Categorical(states), evidence(there.totals)
+
+    def _lanes(self, steps: Step, schedule: Any) -> tuple[lanes.Chain, Callable[[Array], Array]]:
+        """The chain in lanes, and what makes log p(y_t | y_<t) of its normalisers."""
+        layout, split = lanes.lay_out(steps, self.num_states, schedule.lanes)
+        rows = self.emission.rows(split.y, split.u, split.observed).reshape(-1, layout.depth, layout.lanes)
+        seen, observed = layout.real(), self._informed(split)
+        if observed is not None:
+            seen = seen & _seen(observed).reshape(seen.shape)
+        shift = finite_max(rows, axis=0)
+        weights = jnp.where(seen, jnp.exp(rows - shift), 1)  # (K, L, C)
+        chain = lanes.Chain(
+            self.initial, self.transition, jnp.swapaxes(weights, 0, 1), layout, schedule.tol, schedule.max_sweeps
+        )
+        return chain, lambda totals: layout.join(jnp.where(seen, jnp.log(totals) + shift, 0))
 
     # -- learning ---------------------------------------------------------------------------------------------
 

@@ -6,4 +6,5 @@ from ssm.schedules.base import AbstractSchedule as AbstractSchedule
 from ssm.schedules.blocked import Blocked as Blocked
 from ssm.schedules.fixed_point import FixedPoint as FixedPoint
 from ssm.schedules.sequential import Sequential as Sequential
+from ssm.schedules.side_by_side import SideBySide as SideBySide
 from ssm.schedules.truncated import Truncated as Truncated

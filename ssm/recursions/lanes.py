@@ -1,0 +1,173 @@
+"""The forward-backward algorithm of one long chain, in blocks side by side (see `ssm.schedules.SideBySide`).
+
+A step of a chain with few states is too little work for a processor: it waits for each step to finish. C blocks
+of L steps, T = C L, give every step C lanes of work. Arrays are (L, K, C): lanes last, in long rows.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.linalg import HIGHEST
+from ssm.recursion import Step
+from ssm.shapes import Array, Bool, Flag, Float, PyTree
+
+# Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks lanes`).
+SMALL = 12
+
+
+class Layout(NamedTuple):
+    """T steps as C lanes of L; what is missing at the end of the last lanes is filled up."""
+
+    total: int
+    lanes: int
+
+    @property
+    def depth(self) -> int:
+        """L."""
+        return -(-self.total // self.lanes)
+
+    def split(self, tree: PyTree) -> PyTree:
+        """(T, ...) to (L C, ...), step l of all lanes before step l + 1 of any; filled up with the last entry."""
+
+        def leaf(array: Array) -> Array:
+            extra = self.depth * self.lanes - self.total
+            array = jnp.concatenate([array, jnp.repeat(array[-1:], extra, axis=0)]) if extra else array
+            return jnp.swapaxes(array.reshape(self.lanes, self.depth, *array.shape[1:]), 0, 1).reshape(array.shape)
+
+        return jax.tree.map(leaf, tree)
+
+    def join(self, array: Float[Array, "L *K C"]) -> Float[Array, "T *K"]:
+        """(L, C) to (T,), or (L, K, C) to (T, K)."""
+        in_time = jnp.moveaxis(array, -1, 0)  # (C, L, ...)
+        return in_time.reshape(-1, *in_time.shape[2:])[: self.total]
+
+    def real(self, ahead: int = 0) -> Bool[Array, "L C"]:
+        """Which steps, or those `ahead` of them, are no filling."""
+        times = jnp.arange(self.lanes)[None, :] * self.depth + jnp.arange(self.depth)[:, None] + ahead
+        return times < self.total
+
+
+class Forward(NamedTuple):
+    """What the way there finds."""
+
+    agreed: Flag
+    filtered: Float[Array, "L K C"]
+    totals: Float[Array, "L C"]  # normalisers
+
+
+class Backward(NamedTuple):
+    """What the way back finds."""
+
+    agreed: Flag
+    smoothed: Float[Array, "L K C"]
+    moves: Float[Array, "K K"]  # Σ_t filtered_t(i) gain_{t+1}(j), to be multiplied by A_ij
+
+
+class Chain(eqx.Module):
+    """A homogeneous chain and the scaled likelihoods of its lanes."""
+
+    initial: Float[Array, "K"]
+    transition: Float[Array, "K K"]
+    weights: Float[Array, "L K C"]
+    layout: Layout = eqx.field(static=True)
+    tol: float | None = eqx.field(static=True)
+    max_sweeps: int = eqx.field(static=True)
+
+    def forward(self) -> Forward:
+        """Filtered probabilities, normalised at every step."""
+
+        def correct(prior: Array, weights: Array) -> tuple[Array, Array]:
+            joint = prior * weights
+            total = jnp.sum(joint, axis=0)
+            return joint / total, total
+
+        def sweep(starts: Float[Array, "K C"]) -> Float[Array, "K C"]:
+            move = lambda prior, weights: (self._push(correct(prior, weights)[0]), None)
+            ends = jax.lax.scan(move, starts, self.weights)[0]
+            return jnp.concatenate([self.initial[:, None], ends[:, :-1]], axis=1)
+
+        def step(prior: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
+            filtered, total = correct(prior, weights)
+            return self._push(filtered), (filtered, total)
+
+        vague = jnp.full((len(self.initial), self.layout.lanes), 1 / len(self.initial), self.initial.dtype)
+        starts, agreed = self._relay(sweep, vague.at[:, 0].set(self.initial))
+        _, (filtered, totals) = jax.lax.scan(step, starts, self.weights)
+        # As for `ScaledLikelihood`: a share below this could have pushed other states under the smallest number.
+        return Forward(agreed & jnp.all(totals > jnp.finfo(totals.dtype).tiny ** (1 / 3)), filtered, totals)
+
+    def backward(self, forward: Forward) -> Backward:
+        """Smoothed probabilities and expected moves, with gain_t = weights_t b_t / total_t and b_{t-1} = A gain_t."""
+        shares = self.weights / forward.totals[:, None]
+        counted = self.layout.real(ahead=1)
+
+        def sweep(starts: Float[Array, "K C"]) -> Float[Array, "K C"]:
+            move = lambda gain, share: (share * self._pull(gain), None)
+            ends = jax.lax.scan(move, starts, shares, reverse=True)[0]
+            nexts = jnp.concatenate([ends[:, 1:], jnp.ones_like(ends[:, :1])], axis=1)
+            # Σ filtered b = 1 everywhere: what rounding has made of it is taken out at every border.
+            return nexts / jnp.sum(forward.filtered[-1] * self._pull(nexts), axis=0)
+
+        def step(carry: tuple[Array, Array], seen: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
+            gain, moves = carry
+            share, filtered, counted = seen
+            back = self._pull(gain)
+            moves = moves + self._pairs(filtered, jnp.where(counted, gain, 0))
+            return (share * back, moves), filtered * back
+
+        vague = jnp.ones_like(forward.filtered[-1])
+        starts, agreed = self._relay(sweep, vague)
+        size = len(self.initial)
+        nothing = jnp.zeros((size, size, self.layout.lanes) if size <= SMALL else (size, size), vague.dtype)
+        seen = (shares, forward.filtered, counted)
+        (_, moves), smoothed = jax.lax.scan(step, (starts, nothing), seen, reverse=True)
+        moves = jnp.sum(moves, axis=2) if size <= SMALL else moves
+        return Backward(agreed & jnp.all(jnp.isfinite(moves)), smoothed, moves)
+
+    def _relay(self, sweep: Callable[[Array], Array], vague: Float[Array, "K C"]) -> tuple[Array, Flag]:
+        """Starts of all lanes, swept until they agree with the ends of their neighbours."""
+        tol = 32 * jnp.finfo(vague.dtype).eps if self.tol is None else self.tol
+
+        def unfinished(carry: tuple) -> Flag:
+            return ~carry[1] & (carry[2] < self.max_sweeps)
+
+        def again(carry: tuple) -> tuple:
+            starts, _, count = carry
+            ends = sweep(starts)
+            agreed = jnp.all(jnp.abs(ends - starts) <= tol * jnp.maximum(jnp.abs(ends), jnp.abs(starts)))
+            return ends, agreed, count + 1
+
+        starts, agreed, _ = jax.lax.while_loop(unfinished, again, (vague, jnp.zeros((), bool), 0))
+        return starts, agreed
+
+    def _push(self, probs: Float[Array, "K C"]) -> Float[Array, "K C"]:
+        if len(self.initial) <= SMALL:
+            return jnp.sum(self.transition[:, :, None] * probs[:, None], axis=0)
+        return jnp.matmul(self.transition.T, probs, precision=HIGHEST)
+
+    def _pull(self, values: Float[Array, "K C"]) -> Float[Array, "K C"]:
+        if len(self.initial) <= SMALL:
+            return jnp.sum(self.transition.T[:, :, None] * values[:, None], axis=0)
+        return jnp.matmul(self.transition, values, precision=HIGHEST)
+
+    def _pairs(self, before: Float[Array, "K C"], gain: Float[Array, "K C"]) -> Float[Array, "K K *C"]:
+        if len(self.initial) <= SMALL:
+            return before[:, None] * gain[None]
+        return jnp.matmul(before, gain.T, precision=HIGHEST)
+
+
+def lay_out(steps: Step, size: int, lanes: int | None) -> tuple[Layout, Step]:
+    """The steps of one sequence in the order of `Layout.split`."""
+    total = steps.t.shape[0]
+    layout = Layout(total, min(lanes or suggested_lanes(total, size), total))
+    return layout, dataclasses.replace(layout.split(steps), first=None, padding=None)
+
+
+def suggested_lanes(total: int, size: int) -> int:
+    """Enough lanes to fill the vector units, of blocks long enough for a chain to forget."""
+    return max(min(128 if size <= SMALL else 64, total // 64), 1)

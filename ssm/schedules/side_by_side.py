@@ -1,0 +1,43 @@
+"""Blocks of a sequence side by side, each begun where the one before it ends."""
+
+from typing import Any
+
+import equinox as eqx
+
+from ssm.recursion import AbstractRecursion, Step
+from ssm.schedules.base import AbstractSchedule, Walk
+from ssm.schedules.sequential import walk_in_order
+from ssm.shapes import PyTree
+
+
+class SideBySide(AbstractSchedule):
+    """The sequence in `lanes` blocks, walked together by the vector units of one processor.
+
+    No lane knows where it starts until the one before it has ended. But a recursion that forgets ends up at the
+    same belief from any start: so all lanes are swept from a vague start, and swept again from each other's ends
+    until every border agrees to `tol` (relative, in every entry; 32 epsilons unless given). By then each lane starts
+    where the one before it ended, as in a sequential walk, and an error of `tol` at every border changes the
+    log-evidence by at most `tol` times the number of lanes. Where borders do not agree after `max_sweeps` sweeps,
+    because the recursion does not forget, and where numbers leave their range, the sequence is walked in order.
+
+    For one sequence of a member with such a form (an `HMM` with one matrix for all times); anything else that is
+    asked of it (padding, packed starts, decoding) is walked in order.
+    """
+
+    lanes: int | None = eqx.field(static=True, default=None)  # None: by length and size
+    tol: float | None = eqx.field(static=True, default=None)
+    max_sweeps: int = eqx.field(static=True, default=6)
+
+    def __check_init__(self):
+        if self.lanes is not None and self.lanes < 1:
+            raise ValueError(f"SideBySide(lanes): expected at least 1, got {self.lanes}")
+        if self.max_sweeps < 1:
+            raise ValueError(f"SideBySide(max_sweeps): expected at least 1, got {self.max_sweeps}")
+
+    def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
+        """In order: what has a form of its own does not come through here."""
+        return walk_in_order(walk, belief, steps)
+
+    def supports(self, recursion: AbstractRecursion) -> bool:
+        """Members say so."""
+        return recursion.runs_side_by_side

@@ -1,0 +1,147 @@
+"""Blocks of one sequence side by side: the same answers as in order, and in order where the chain does not forget."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+
+import ssm
+from ssm.emissions import Categorical, Normal
+from ssm.parameters import constrain
+from ssm.recursions import lanes
+from ssm.schedules import Associative, Sequential, SideBySide, resolve
+from ssm.statistics import statistics_of
+
+TOTAL = 50
+PATIENT = SideBySide(4, max_sweeps=9)
+
+
+def chain(name: str = "HMM-normal-vector") -> tuple[ssm.HMM, np.ndarray]:
+    """A zoo member and observations of it."""
+    model = next(member for member in zoo.MEMBERS if member.name == name).model()
+    return model, zoo.observations(model, np.random.default_rng(0), TOTAL)
+
+
+def close(answer: Any, truth: Any, tolerance: float = 1e-10) -> None:
+    """Every array leaf, to the rounding of float64 sums in another order."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), answer, truth)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("name", "total", "count"), [("HMM-categorical", 50, 7), ("HMM-normal-vector", 50, 4), ("HMM-normal-vector", 7, 4)]
+)
+def test_both_ways_are_the_passes_in_order(name: str, total: int, count: int) -> None:
+    model, ys = chain(name)
+    mask = np.random.default_rng(1).uniform(size=total) < 0.7
+    mask[:2] = True
+    schedule = SideBySide(count, max_sweeps=9)
+    for each in (Sequential(), schedule):
+        assert resolve(each, model) is each
+    run = lambda schedule: (
+        ssm.filter(model, ys[:total], mask=mask, schedule=schedule),
+        ssm.smooth(model, ys[:total], mask=mask, schedule=schedule),
+        ssm.expected_statistics(model, ys[:total], mask=mask, schedule=schedule),
+    )
+    close(run(schedule), run(Sequential()))
+
+
+def agreed(model: ssm.HMM, ys: Any, schedule: SideBySide = PATIENT) -> tuple[bool, bool]:
+    """Whether the lanes found an answer of their own, there and back."""
+    steps = ssm.data.observe(model, ys).steps
+    plain = constrain(model)
+    return bool(plain.forward_side_by_side(steps, schedule)[0]), bool(plain.expect_side_by_side(steps, schedule)[0])
+
+
+def test_a_chain_that_forgets_needs_no_fallback_and_one_that_does_not_gets_it() -> None:
+    model, ys = chain()
+    assert agreed(model, ys) == (True, True)
+    frozen = ssm.HMM([0.6, 0.3, 0.1], np.eye(3), Normal([0.0, 0.1, 0.2], np.ones(3)))
+    assert agreed(frozen, ys[:, 0], SideBySide(4, max_sweeps=2)) == (False, False)
+    banded = zoo.banded_hmm(jax.random.key(0))
+    for stubborn in (frozen, banded):
+        truth = ssm.smooth(stubborn, ys[:, 0], schedule="sequential")
+        for schedule in (SideBySide(4, max_sweeps=2), SideBySide(4, max_sweeps=6)):
+            close(ssm.smooth(stubborn, ys[:, 0], schedule=schedule), truth, 1e-5)  # float32
+
+
+def test_what_leaves_the_range_is_walked_in_order() -> None:
+    table = np.array([[0.0, 1.0], [1.0, 0.0]])
+    likely = ssm.HMM([1.0, 0.0], [[0.5, 0.5], [0.5, 0.5]], Normal([0.0, 15.5], np.ones(2)))
+    ys = np.full(8, 15.5)  # the state that must come first is 120 nats less likely there
+    close(ssm.log_prob(likely, ys, schedule=PATIENT), ssm.log_prob(likely, ys, schedule="sequential"), 1e-6)
+    assert agreed(likely, ys)[0] is False
+    impossible = ssm.HMM([1.0, 0.0], np.eye(2), Categorical(table))
+    found = ssm.filter(impossible, np.array([1, 1, 0, 1]), schedule=SideBySide(2))
+    assert found.log_prob == -jnp.inf and found.first_impossible == 2
+    poisoned = jax.jit(lambda ys: ssm.log_prob(likely, ys, schedule=PATIENT))(jnp.full(8, jnp.nan))
+    assert jnp.isnan(poisoned)
+
+
+@pytest.mark.usefixtures("float64")
+def test_derivatives_of_every_kind() -> None:
+    model, ys = chain()
+    ys = jnp.asarray(ys[:24])
+    free, fixed = eqx.partition(model, eqx.is_inexact_array)
+    flat, unravel = jax.flatten_util.ravel_pytree(free)
+
+    def evidence(vector: Any, schedule: Any) -> Any:
+        return ssm.log_prob(eqx.combine(unravel(vector), fixed), ys, schedule=schedule)
+
+    def last(vector: Any, schedule: Any) -> Any:
+        found = ssm.smooth(eqx.combine(unravel(vector), fixed), ys, schedule=schedule)
+        return jnp.sum(found.smoothed.probs[3] * jnp.arange(3.0)) + found.log_prob
+
+    def derivatives(schedule: Any) -> Any:
+        return (
+            jax.grad(evidence)(flat, schedule),
+            jax.jacrev(jax.grad(evidence))(flat, schedule),
+            jax.grad(last)(flat, schedule),
+            jax.jvp(lambda vector: last(vector, schedule), (flat,), (jnp.ones_like(flat),)),
+        )
+
+    close(jax.jit(lambda: derivatives(PATIENT))(), jax.jit(lambda: derivatives(Sequential()))(), 1e-8)
+
+
+def test_what_it_is_not_for_is_walked_in_order_or_refused() -> None:
+    model, ys = chain()
+    starts = np.zeros(TOTAL, bool)
+    starts[[0, 20]] = True
+    for extra in ({"starts": starts}, {"lengths": 30}):
+        close(ssm.log_prob(model, ys, schedule=PATIENT, **extra), ssm.log_prob(model, ys, **extra), 1e-6)
+    close(ssm.log_prob(model, ys[None], schedule=PATIENT)[0], ssm.log_prob(model, ys, schedule="sequential"), 1e-6)
+    particles = zoo.particle_filter(jax.random.key(0))
+    with pytest.raises(TypeError, match="sequential, blocked"):
+        ssm.log_prob(particles, ys, np.zeros((TOTAL, 2)), schedule="side_by_side", key=jax.random.key(0))
+    with pytest.raises(ValueError, match="lanes"):
+        SideBySide(0)
+    with pytest.raises(ValueError, match="max_sweeps"):
+        SideBySide(max_sweeps=0)
+
+
+def test_auto_takes_it_for_one_long_sequence_alone() -> None:
+    model, _ = chain()
+    long = Associative() if jax.default_backend() != "cpu" else SideBySide()
+    assert resolve("auto", model, 10_000) == long
+    assert resolve("auto", model, None) == (Associative() if jax.default_backend() != "cpu" else Sequential())
+    assert lanes.suggested_lanes(10_000, 5) > lanes.suggested_lanes(500, 5) > 1
+
+
+def test_float32_at_ten_thousand_steps() -> None:
+    model, _ = chain()
+    _, ys = ssm.simulate(model, jax.random.key(0), 10_000)
+    with jax.enable_x64():
+        double = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
+        truth = ssm.log_prob(double, np.asarray(ys, float), schedule="sequential")
+        counts = ssm.expected_statistics(double, np.asarray(ys, float), schedule="sequential")
+    answer = ssm.log_prob(model, ys)
+    # 1e4 increments, each off by some epsilons of its size; the sum of one sign adds up a few 1e-7 relative.
+    np.testing.assert_allclose(answer, truth, rtol=1e-6)
+    steps = ssm.data.observe(model, ys).steps
+    found, _ = statistics_of(constrain(model), steps, SideBySide())
+    np.testing.assert_allclose(found.transitions, counts.transitions, rtol=1e-5)
+    np.testing.assert_allclose(found.states, counts.states, atol=1e-5)
