@@ -31,6 +31,10 @@ def decode(
 ) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
     """The most probable path of states and its joint log-probability log p(path, ys).
 
+    The path as a whole: to be right about as many times as possible, take the most probable state at each time,
+    `jnp.argmax(ssm.smooth(model, ys).smoothed.probs, axis=-1)` (posterior decoding), of which the moves may be
+    impossible. `ssm.decode_best` gives the runners-up.
+
     Shapes: path (T,), log-probability (); a leading B for a batch; in the padding after a sequence the path
     repeats its last state. The states of a ChangePoint are run lengths: 0 where a segment begins. Other arguments
     and errors as in `ssm.filter`; TypeError unless the model is an HMM or a ChangePoint. Source: Viterbi 1967.
