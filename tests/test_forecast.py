@@ -95,6 +95,21 @@ def test_forecasts_are_predictions_with_a_missing_tail():
     np.testing.assert_allclose(ahead.stddev[:, 0] ** 2, variance, rtol=1e-5)
 
 
+def test_the_future_reads_the_parameters_of_its_own_times():
+    """The step h after length T moves by the matrix of time T + h - 1, counted from 0."""
+    rng = np.random.default_rng(4)
+    moves = rng.dirichlet(np.ones(2), (8, 2))
+    model = ssm.HMM([0.3, 0.7], ssm.transitions.TimeVarying(moves), ssm.emissions.Normal([-2.0, 1.0], [0.5, 1.5]))
+    ys, lengths = rng.normal(size=(2, 5)), np.array([5, 2])
+    ahead = ssm.forecast(model, ys, 3, lengths=lengths).predicted.probs
+    ends = ssm.filter(model, ys, lengths=lengths).filtered.probs[:, -1]
+    for b, end in enumerate(lengths):
+        expected = np.asarray(ends[b], float)
+        for h in range(3):
+            expected = expected @ moves[end + h]
+            np.testing.assert_allclose(ahead[b, h], expected, rtol=1e-5)
+
+
 def test_a_batch_is_forecast_from_its_own_ends():
     rng = np.random.default_rng(3)
     ys, inputs, future = rng.normal(size=(3, 7, 1)), rng.normal(size=(3, 7, 1)), rng.normal(size=(3, 2, 1))
