@@ -37,6 +37,8 @@ from ssm.recursions.particle import ParticleFilter as ParticleFilter
 from ssm.recursions.rnn import RNN as RNN
 from ssm.recursions.state_space import StateSpaceModel as StateSpaceModel
 from ssm.recursions.variational import VRNN as VRNN
+from ssm.selecting import Selection as Selection
+from ssm.selecting import select as select
 from ssm.simulating import simulate as simulate
 from ssm.smoothing import Smoothed as Smoothed
 from ssm.smoothing import posterior_sample as posterior_sample

@@ -105,6 +105,20 @@ def forecast_fan(
     return made
 
 
+def selection(table: Any) -> Any:
+    """The candidates of `ssm.select`, best first, by how much worse than the best they are."""
+    names = [row.name for row in table.rows]
+    held_out = table.criterion == "held-out"
+    scores = np.array([-row.held_out if held_out else getattr(row, table.criterion) for row in table.rows])
+    made, axes = figure(height=0.8 + 0.4 * len(names))
+    ax = axes[0, 0]
+    ax.plot(scores - scores.min(), names, "o", color=COLOURS[0])
+    ax.invert_yaxis()
+    criterion = "held-out nats per observation, below" if held_out else f"{table.criterion.upper()} above"
+    ax.set_xlabel(f"{criterion} the best")
+    return made
+
+
 def _paler(colour: str, share: float) -> tuple[float, ...]:
     """A colour mixed with that share of white."""
     return tuple((1 - share) * int(colour[i : i + 2], 16) / 255 + share for i in (1, 3, 5))

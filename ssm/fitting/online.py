@@ -61,8 +61,9 @@ def run_epochs(
         state, scores, done = carry
         count = whole.sequences.steps.t.shape[0]
         order, weights = shuffled_batches(jax.random.fold_in(key, state.epoch), count, whole.batch_size)
-        step = lambda these, batch: _one_batch(*these, whole, *batch)
-        (model, sums), log_probs = jax.lax.scan(step, (state.model, state.sums), (order, weights, rates[state.epoch]))
+        batches = (order, weights, rates[state.epoch])
+        step = lambda carry, batch: _one_batch(carry, whole, batch)
+        (model, sums), log_probs = jax.lax.scan(step, (state.model, state.sums), batches)
         held_out = jnp.asarray(jnp.nan, log_probs.dtype)
         if validation is not None:
             held_out = total_evidence(model, validation)
@@ -73,10 +74,9 @@ def run_epochs(
     return jax.lax.while_loop(lambda carry: carry[2] < limit, epoch, (state, empty, jnp.zeros((), int)))
 
 
-def _one_batch(
-    model: PyTree, sums: PyTree, whole: Whole, order: Array, weights: Array, rate: Array
-) -> tuple[tuple[PyTree, PyTree], Array]:
+def _one_batch(carry: tuple, whole: Whole, batch: tuple[Array, Array, Array]) -> tuple[tuple[PyTree, PyTree], Array]:
     """s <- (1 - rate) s + rate s(batch), and the parameters that fit s best (Cappé & Moulines 2009, eq. 8)."""
+    (model, sums), (order, weights, rate) = carry, batch
     plain = constrain(model)
     new, log_prob = _expect(plain, whole, order, weights)
     sums = plain.blend(sums, new, rate)

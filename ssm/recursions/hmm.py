@@ -278,8 +278,9 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
     def blend(self, old: Sums, new: Sums, rate: Scalar) -> Sums:
         """Counts add up; the emission says how its own do."""
         emission = self.emission.blend(old.emission, new.emission, rate)
-        chain = super().blend((old.initial, old.transitions), (new.initial, new.transitions), rate)
-        return Sums(*chain, emission)
+        counts = lambda sums: (sums.initial, sums.transitions)
+        initial, transitions = super().blend(counts(old), counts(new), rate)
+        return Sums(initial, transitions, emission)
 
     def fitted(self, sums: Sums, frozen: frozenset[str] = frozenset()) -> "HMM":
         """Counts, normalised, and the emission from its sums."""
