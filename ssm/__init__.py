@@ -10,6 +10,8 @@ from ssm.best_paths import decode_best as decode_best
 from ssm.comparing import compare as compare
 from ssm.data import pad as pad
 from ssm.decoding import decode as decode
+from ssm.diagnosing import Residuals as Residuals
+from ssm.diagnosing import residuals as residuals
 from ssm.filtering import Filtered as Filtered
 from ssm.filtering import filter as filter
 from ssm.filtering import init as init

@@ -5,6 +5,7 @@ Every function returns a matplotlib Figure, to be saved by `figure.savefig(path)
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +118,37 @@ def selection(table: Any) -> Any:
     criterion = "held-out nats per observation, below" if held_out else f"{table.criterion.upper()} above"
     ax.set_xlabel(f"{criterion} the best")
     return made
+
+
+def residuals(found: Any, lags: int = 20) -> Any:
+    """`ssm.residuals` in order of time, against normal quantiles, and their autocorrelation with a 95 % band.
+
+    Several components and sequences are strung together; what was not observed is left out.
+    """
+    values = np.asarray(found.mid, float).ravel()
+    values = values[np.isfinite(values)]
+    made, (axes,) = figure(1, 3, width=12.0)
+    axes[0].plot(values, ".", color=COLOURS[0], markersize=3)
+    for level in (-1.96, 0.0, 1.96):
+        axes[0].axhline(level, color="black", linewidth=0.6, linestyle="--" if level else "-")
+    axes[0].set(xlabel="observation", ylabel="residual")
+    count = len(values)
+    normal = _normal_quantiles((np.arange(count) + 0.5) / count)
+    axes[1].plot(normal, np.sort(values), ".", color=COLOURS[0], markersize=3)
+    axes[1].plot(normal, normal, color="black", linewidth=0.6)
+    axes[1].set(xlabel="standard normal quantile", ylabel="residual")
+    centred = values - values.mean()
+    lags = min(lags, count - 1)
+    correlation = [(centred[lag:] @ centred[: count - lag]) / (centred @ centred) for lag in range(1, lags + 1)]
+    axes[2].bar(np.arange(1, lags + 1), correlation, width=0.4, color=COLOURS[0])
+    for bound in (-1.96, 1.96):
+        axes[2].axhline(bound / np.sqrt(count), color="black", linewidth=0.6, linestyle="--")
+    axes[2].set(xlabel="lag", ylabel="autocorrelation")
+    return made
+
+
+def _normal_quantiles(levels: np.ndarray) -> np.ndarray:
+    return np.array([NormalDist().inv_cdf(float(level)) for level in levels])
 
 
 def _paler(colour: str, share: float) -> tuple[float, ...]:

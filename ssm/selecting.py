@@ -11,7 +11,6 @@ from ssm.checks import positive_int
 from ssm.data import observe
 from ssm.filtering import log_prob
 from ssm.fitting import Fit, fit
-from ssm.fitting.checks import count_observations
 from ssm.recursion import AbstractRecursion, seen_steps
 from ssm.shapes import Array, Key, PyTree
 

@@ -38,3 +38,5 @@ from ssm.distributions.products import Parts as Parts
 from ssm.distributions.products import columns as columns
 from ssm.distributions.products import width as width
 from ssm.distributions.quantiles import quantile as quantile
+from ssm.distributions.tails import Tails as Tails
+from ssm.distributions.tails import tails as tails
