@@ -6,6 +6,7 @@ from ssm import emissions as emissions
 from ssm import heads as heads
 from ssm import schedules as schedules
 from ssm import transitions as transitions
+from ssm.aligning import align as align
 from ssm.best_paths import decode_best as decode_best
 from ssm.comparing import compare as compare
 from ssm.data import pad as pad

@@ -49,6 +49,16 @@ def test_rates_of_one_over_n_average_all_batches():
     assert np.isclose(ys[:3].mean(axis=1), last, rtol=1e-12).sum() == 1
 
 
+def test_where_all_sequences_are_the_same_every_batch_is_a_step_of_em():
+    """So a batch stands for all the data also beside a prior, whose pseudo-counts belong to all of them."""
+    ys = np.tile(series(1), (6, 1))
+    em = ssm.fit(model(), ys, ssm.EM(3, tol=0.0)).model
+    online = ssm.fit(model(), ys, ssm.StochasticEM(1, batch_size=2, step_size=1.0), key=KEY).model
+    np.testing.assert_allclose(online.transition, em.transition, rtol=1e-9)
+    np.testing.assert_allclose(online.emission.loc, em.emission.loc, rtol=1e-9)
+
+
+@pytest.mark.slow
 def test_two_passes_over_many_sequences_do_what_em_needs_more_for():
     ys = series(60)
     best = ssm.fit(model(), ys, ssm.EM(200, tol=1e-10)).log_prob

@@ -61,7 +61,7 @@ def _of_parts(parts: Any, y: Array) -> Tails:
 def _survival(parts: Any, y: Array, cdf: Array) -> Array:
     """P(Y > y), from the far side where the family knows it."""
     if isinstance(parts, distrax.Normal):
-        return parts.survival_function(y)
+        return jnp.asarray(parts.survival_function(y))
     return 1 - cdf
 
 

@@ -102,6 +102,19 @@ class AbstractEmission(eqx.Module):
         """(1 - rate) old + rate new, for statistics of two batches: leaf by leaf where `sums` is linear."""
         return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
 
+    def permuted(self, order: np.ndarray) -> Self:
+        """The family whose state k is the state order[k] of this one.
+
+        Leading axes of size K are permuted; a family with others (shared parameters) says itself what they are.
+        """
+        for leaf in jax.tree.leaves(eqx.filter(self, eqx.is_array)):
+            if leaf.ndim == 0 or leaf.shape[0] != self.num_states:
+                raise TypeError(
+                    f"emission: a {type(self).__name__} has a parameter of shape {leaf.shape}, whose first axis is not "
+                    f"that of the K = {self.num_states} states, and does not say how its states are renamed"
+                )
+        return jax.tree.map(lambda leaf: leaf[order] if eqx.is_array(leaf) else leaf, self)
+
     def informed(self, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> Bool[Array, "T *parts"] | None:
         """Where something is known of the state: where y is observed, unless the inputs say something, too.
 

@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +125,13 @@ class Mixture(AbstractEmission):
     def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
         """Counts leaf by leaf, statistics as the parts say."""
         return super().blend(old[0], new[0], rate), self.parts.blend(old[1], new[1], rate)
+
+    def permuted(self, order: np.ndarray) -> "Mixture":
+        """Weights, and the parts of each state together."""
+        size = self.weights.shape[1]
+        parts = self.parts.permuted((np.asarray(order)[:, None] * size + np.arange(size)).reshape(-1))
+        weights = jax.tree.map(lambda leaf: leaf[order], self._weights)
+        return eqx.tree_at(lambda m: (m._weights, m.parts), self, (weights, parts))
 
     def _shares(
         self, weights: Float[Array, "T K"], ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None

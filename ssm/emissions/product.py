@@ -4,6 +4,7 @@ import functools
 import operator
 from typing import Any, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,6 +138,10 @@ class Product(AbstractEmission):
     def blend(self, old: tuple[PyTree, ...], new: tuple[PyTree, ...], rate: Float[Array, ""]) -> tuple[PyTree, ...]:
         """As each part says."""
         return tuple(part.blend(a, b, rate) for part, a, b in zip(self.parts, old, new, strict=True))
+
+    def permuted(self, order: np.ndarray) -> "Product":
+        """Each part."""
+        return eqx.tree_at(lambda m: m.parts, self, tuple(part.permuted(order) for part in self.parts))
 
     def restart(self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None) -> "Product":
         """Each part from its columns."""

@@ -3,6 +3,7 @@
 from typing import Literal, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -100,6 +101,11 @@ class SharedScaleNormal(AbstractEmission):
     def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
         """See `Moments.blend`."""
         return old.blend(new, rate)
+
+    def permuted(self, order: np.ndarray) -> "SharedScaleNormal":
+        """Means, and scales where each state has its own."""
+        scale = self._scale if self.scale.shape[0] == 1 else jax.tree.map(lambda leaf: leaf[order], self._scale)
+        return eqx.tree_at(lambda m: (m.loc, m._scale), self, (self.loc[order], scale))
 
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None

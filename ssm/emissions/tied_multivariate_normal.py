@@ -4,6 +4,7 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
@@ -92,6 +93,10 @@ class TiedMultivariateNormal(AbstractEmission):
     def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
         """See `Scatters.blend`."""
         return old.blend(new, rate)
+
+    def permuted(self, order: np.ndarray) -> "TiedMultivariateNormal":
+        """Means; the covariance is everyone's."""
+        return eqx.tree_at(lambda m: m.loc, self, self.loc[order])
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None

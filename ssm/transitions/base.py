@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm.logspace import log
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
@@ -107,6 +108,10 @@ class AbstractTransition(eqx.Module):
     def log_prior(self) -> Scalar:
         """log p(parameters) up to a constant; 0 without a prior."""
         return jnp.zeros(())
+
+    def permuted(self, order: np.ndarray) -> Self:
+        """The transition whose state k is the state order[k] of this one; TypeError for structure that forbids it."""
+        raise TypeError(f"transition: a {type(self).__name__} does not say how its states are renamed")
 
     def restart(self, key: Key) -> Self:
         """Random parameters of the same structure."""

@@ -89,6 +89,12 @@ class LowRank(AbstractTransition):
         system = jnp.eye(len(classes), dtype=classes.dtype) - classes + 1
         return row_times_matrix(jnp.linalg.solve(system.T, jnp.ones(len(classes), classes.dtype)), self.enter)
 
+    def permuted(self, order: np.ndarray) -> "LowRank":
+        """Rows of the one and columns of the other; classes keep theirs."""
+        leave = jax.tree.map(lambda leaf: leaf[order], self._leave)
+        enter = jax.tree.map(lambda leaf: leaf[:, order], self._enter)
+        return eqx.tree_at(lambda m: (m._leave, m._enter), self, (leave, enter))
+
     def restart(self, key: Key) -> "LowRank":
         """Random rows on the same support."""
         for_leave, for_enter = jax.random.split(key)
@@ -161,6 +167,13 @@ class Sparse(AbstractTransition):
     def maximise(self, counts: Float[Array, "K E"], us: PyTree, frozen: frozenset[str] = frozenset()) -> "Sparse":
         """Expected uses as shares of each row."""
         return self if "probs" in frozen else self._with(normalised(counts, self.probs))
+
+    def permuted(self, order: np.ndarray) -> "Sparse":
+        """Rows, and the names of the successors."""
+        successors = jnp.asarray(np.argsort(order))[self.successors[order]]
+        probs = jax.tree.map(lambda leaf: leaf[order], self._probs)
+        new = (probs, successors, jnp.asarray(_arrivals(np.asarray(successors))))
+        return eqx.tree_at(lambda m: (m._probs, m.successors, m.arrivals), self, new)
 
     def restart(self, key: Key) -> "Sparse":
         """Random rows on the same moves."""

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -123,6 +124,10 @@ class Homogeneous(AbstractTransition):
     def restart(self, key: Key) -> "Homogeneous":
         """Random rows on the same support."""
         return Homogeneous(random_like(key, self.probs), self.pseudo_counts)
+
+    def permuted(self, order: np.ndarray) -> "Homogeneous":
+        """Rows and columns."""
+        return jax.tree.map(lambda leaf: leaf[order][:, order], self)
 
     def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """max_i (scores_i + log A_ij)."""

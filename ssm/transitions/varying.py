@@ -120,6 +120,10 @@ class TimeVarying(_Varying):
         total, _ = jax.lax.scan(add, jnp.zeros_like(self.probs), (counts.before, counts.gain, us))
         return TimeVarying(normalised(total, self.probs))
 
+    def permuted(self, order: np.ndarray) -> "TimeVarying":
+        """Rows and columns at all times."""
+        return jax.tree.map(lambda leaf: leaf[:, order][:, :, order], self)
+
     def restart(self, key: Key) -> "TimeVarying":
         """Random rows on the same support."""
         return TimeVarying(random_like(key, self.probs))
@@ -187,6 +191,10 @@ class Driven(_Varying):
             return plain.expected_log_prob(counts, us)
 
         return build(climb(objective, (Simplex.of(self.probs), self.weights)))
+
+    def permuted(self, order: np.ndarray) -> "Driven":
+        """Rows and columns of both."""
+        return jax.tree.map(lambda leaf: leaf[order][:, order], self)
 
     def restart(self, key: Key) -> "Driven":
         """Random rows on the same support; no effect of the inputs."""
