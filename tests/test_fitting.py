@@ -70,10 +70,11 @@ def test_em_never_lowers_the_evidence(family, seed):
 
 
 def test_the_history_ends_with_the_evidence_of_the_model():
+    """After two iterations, while the evidence still moves by much more than float32 rounding."""
     ys = series()
-    for method in (ssm.EM(max_iters=7, tol=0.0), ssm.SGD(num_epochs=7)):
+    for method in (ssm.EM(max_iters=2, tol=0.0), ssm.SGD(num_epochs=2)):
         fit = ssm.fit(model(), ys, method)
-        assert fit.log_probs.shape == fit.times.shape == (7,) and fit.num_iters == 7
+        assert fit.log_probs.shape == fit.times.shape == (2,) and fit.num_iters == 2
         np.testing.assert_allclose(fit.log_probs[-1], ssm.log_prob(fit.model, ys), rtol=1e-6)
         np.testing.assert_allclose(fit.start_log_prob, ssm.log_prob(model(), ys), rtol=1e-6)
         assert np.all(np.diff(fit.times) > 0) and fit.times[-1] <= fit.seconds
