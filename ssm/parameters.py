@@ -149,6 +149,21 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     return jax.tree.unflatten(structure, free)
 
 
+def moved(model: PyTree, best: PyTree, free: PyTree) -> PyTree:
+    """The parameters of `best` where `free`, the tree of `trainable`, says so, and those of `model` elsewhere.
+
+    A part of `best` that was not moved at all may have come back plain, without its stored form.
+    """
+    is_parameter = lambda node: isinstance(node, AbstractParameter)
+
+    def choose(old: PyTree, new: PyTree, free: PyTree) -> PyTree:
+        if is_parameter(old) and not is_parameter(new):
+            return old
+        return jax.tree.map(lambda old, new, use: new if use else old, old, new, free)
+
+    return jax.tree.map(choose, model, best, free, is_leaf=is_parameter)
+
+
 def free_entries(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     """The model's tree with a boolean array at each leaf: True at the numbers that are free coordinates of its values.
 

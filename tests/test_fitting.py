@@ -150,6 +150,18 @@ def test_frozen_parameters_stay(method):
     assert np.abs(np.asarray(fitted.transition - start.transition)).max() > 1e-4
 
 
+@pytest.mark.parametrize("part", ["transition", "emission"])
+@pytest.mark.parametrize("method", [ssm.EM(2), ssm.StochasticEM(num_epochs=2)], ids=["em", "stochastic"])
+def test_whole_parts_can_be_frozen(method, part):
+    start = model()
+    ys = np.stack([series(), series()]) if isinstance(method, ssm.StochasticEM) else series()
+    fitted = ssm.fit(start, ys, method, frozen=[part], key=KEY).model
+    kept, moved = ("transition", "loc") if part == "transition" else ("loc", "transition")
+    read = {"transition": lambda m: m.transition, "loc": lambda m: m.emission.loc}
+    np.testing.assert_array_equal(read[kept](fitted), read[kept](start))
+    assert (np.asarray(read[moved](fitted)) != np.asarray(read[moved](start))).all()
+
+
 def test_a_frozen_mean_changes_what_the_best_scale_is():
     """The M-step of the scale is around the mean that stays, so EM still climbs."""
     start = model(loc=(-3.0, 4.0))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.job import CHUNK
-from ssm.parameters import constrain, trainable
+from ssm.parameters import constrain, moved, trainable
 from ssm.recursion import AbstractExpectation, Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -73,11 +73,11 @@ def iterate(
 
     def one(carry: tuple) -> tuple:
         state, scores, count = carry
-        moved, log_probs = _each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
+        stepped, log_probs = _each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
         held_out = jnp.full_like(log_probs, jnp.nan) if validation is None else total_evidence(state.models, validation)
         # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
         finished = state.finished | (log_probs - state.log_probs < tolerance)
-        models = jax.tree.map(lambda new, old: _where(state.finished, old, new), moved, state.models)
+        models = jax.tree.map(lambda new, old: _where(state.finished, old, new), stepped, state.models)
         shown = jnp.where(state.finished, jnp.nan, jnp.stack([log_probs, held_out]))
         return State(models, log_probs, finished), scores.at[..., count].set(shown), count + 1
 
@@ -96,8 +96,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
 
     statistics, log_evidence = over_sequences(expect, sequences, None)
     best = plain.maximise(statistics, sequences.steps, frozenset(frozen))
-    free = trainable(model, frozen)
-    improved = jax.tree.map(lambda new, old, use: new if use else old, best, model, free)
+    improved = moved(model, best, trainable(model, frozen))
     return improved, jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.descent import shuffled_batches
 from ssm.fitting.job import CHUNK
-from ssm.parameters import constrain, trainable
+from ssm.parameters import constrain, moved, trainable
 from ssm.recursion import AbstractExpectation, Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -81,8 +81,7 @@ def _one_batch(carry: tuple, whole: Whole, batch: tuple[Array, Array, Array]) ->
     new, log_prob = _expect(plain, whole, order, weights)
     sums = plain.blend(sums, new, rate)
     best = plain.fitted(sums, frozenset(whole.frozen))
-    free = trainable(model, whole.frozen)
-    return (jax.tree.map(lambda new, old, use: new if use else old, best, model, free), sums), log_prob
+    return (moved(model, best, trainable(model, whole.frozen)), sums), log_prob
 
 
 def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Array) -> tuple[PyTree, Array]:
