@@ -2,6 +2,7 @@
 
 from ssm import cells as cells
 from ssm import conjugate as conjugate
+from ssm import durations as durations
 from ssm import emissions as emissions
 from ssm import heads as heads
 from ssm import schedules as schedules
@@ -39,6 +40,8 @@ from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter
 from ssm.recursions.rnn import RNN as RNN
 from ssm.recursions.state_space import StateSpaceModel as StateSpaceModel
+from ssm.recursions.structured import HSMM as HSMM
+from ssm.recursions.structured import FactorialHMM as FactorialHMM
 from ssm.recursions.variational import VRNN as VRNN
 from ssm.selecting import Selection as Selection
 from ssm.selecting import select as select

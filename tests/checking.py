@@ -15,6 +15,7 @@ DOORS = {
     "ssm.comparing",
     "ssm.decoding",
     "ssm.filtering",
+    "ssm.recursions.structured",
     "ssm.forecasting",
     "ssm.forecasts",
     "ssm.lagging",

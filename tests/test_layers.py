@@ -18,7 +18,7 @@ LAYERS = [
     # 3  the idea: one step, the ways to walk, the one driver
     ["recursion", "schedules", "scan", "forward"],
     # 4  the members
-    ["emissions", "transitions", "conjugate", "cells", "heads", "recursions"],
+    ["emissions", "durations", "transitions", "conjugate", "cells", "heads", "recursions"],
     # 5  the verbs
     [
         "arguments",
@@ -51,6 +51,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 APART = {
     "emissions": {"recursions", "transitions", "cells", "heads"},
     "transitions": {"recursions", "emissions", "cells", "heads"},
+    "durations": {"recursions", "transitions", "emissions", "cells", "heads"},
     "cells": {"recursions", "emissions"},
     "heads": {"recursions", "emissions"},
 }

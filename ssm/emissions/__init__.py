@@ -1,5 +1,6 @@
 """p(y | x, u) for discrete states."""
 
+from ssm.emissions.additive_normal import AdditiveNormal as AdditiveNormal
 from ssm.emissions.base import AbstractEmission as AbstractEmission
 from ssm.emissions.bernoulli import Bernoulli as Bernoulli
 from ssm.emissions.bernoulli import Binomial as Binomial
@@ -25,5 +26,6 @@ from ssm.emissions.poisson_regression import PoissonRegression as PoissonRegress
 from ssm.emissions.product import Product as Product
 from ssm.emissions.shared_scale_normal import SharedScaleNormal as SharedScaleNormal
 from ssm.emissions.student_t import StudentT as StudentT
+from ssm.emissions.tied import Tied as Tied
 from ssm.emissions.tied_multivariate_normal import TiedMultivariateNormal as TiedMultivariateNormal
 from ssm.emissions.von_mises import VonMises as VonMises

@@ -29,7 +29,7 @@ from ssm.recursion import (
 from ssm.recursions import lanes
 from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.transitions.base import AbstractTransition, normalised, random_like
+from ssm.transitions.base import AbstractTransition, inner, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
 from ssm.trees import index
 
@@ -38,24 +38,24 @@ from ssm.trees import index
 class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorical], AbstractStateSpace):
     """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
 
-    Shapes: `initial` (K,), or "stationary": the distribution that the transition leaves as it is; `transition`
-    (K, K) with rows that sum to one, or an `ssm.transitions` object; `emission` an `ssm.emissions` family of K
-    states. Probabilities are stored as logits; hard zeros stay exactly zero in training. Raises ValueError when
-    shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the forward recursion normalised at
-    every step (section V.A).
+    Shapes: `initial` (K,), or "stationary": the distribution that the transition leaves as it is, or None: the one
+    that an `ssm.transitions` object brings with it; `transition` (K, K) with rows that sum to one, or such an object;
+    `emission` an `ssm.emissions` family of K states. Probabilities are stored as logits; hard zeros stay exactly zero
+    in training. Raises ValueError when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the
+    forward recursion normalised at every step (section V.A).
 
     Beliefs are probabilities, not their logarithms: a state whose share falls below 1e-38 in float32 (1e-308 in
     float64) of the likeliest one's is lost unless a transition leads back to it. Chains without such transitions,
     over data that first speak against a state and then for it by more than that, need float64.
     """
 
-    _initial: Simplex | Float[Array, "K"] | None  # None: stationary
+    _initial: Simplex | Float[Array, "K"] | None  # None: it follows from the transition
     _transition: AbstractTransition
     emission: AbstractEmission
 
     def __init__(
         self,
-        initial: Array | Literal["stationary"],
+        initial: Array | Literal["stationary"] | None,
         transition: Array | AbstractTransition,
         emission: AbstractEmission,
     ):
@@ -72,8 +72,15 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
 
     @property
     def initial(self) -> Float[Array, "K"]:
-        """p(x_1); for a stationary start it follows from the transition."""
-        return self._transition.stationary() if self._initial is None else value(self._initial)
+        """p(x_1)."""
+        return self._transition.start() if self._initial is None else value(self._initial)
+
+    @property
+    def _start(self) -> Float[Array, "K"] | Literal["stationary"] | None:
+        """What `initial` was in the constructor."""
+        if self._initial is not None:
+            return self.initial
+        return None if self._transition.has_start else "stationary"
 
     @property
     def transition(self) -> Float[Array, "K K"]:
@@ -254,7 +261,7 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         if "emission" not in frozen:
             flat = flatten_steps(steps, self.event_shape)
             states = statistics.states.reshape(-1, self.num_states)
-            emission = emission.maximise(states, flat.y, flat.u, flat.observed, _inner("emission", frozen))
+            emission = emission.maximise(states, flat.y, flat.u, flat.observed, inner("emission", frozen))
         starts = statistics.initial.reshape(-1, self.num_states)
         moves, us = statistics.transitions, self._transition.prepare(steps.u, steps.t)
         if steps.t.ndim == 1:
@@ -286,26 +293,26 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """Counts, normalised, and the emission from its sums."""
         emission = self.emission
         if "emission" not in frozen:
-            emission = emission.fitted(sums.emission, _inner("emission", frozen))
+            emission = emission.fitted(sums.emission, inner("emission", frozen))
         initial, transition = self._move(sums.initial, sums.transitions, None, frozen)
         return HMM(initial, transition, emission)
 
     def _move(self, starts: Float[Array, "K"], moves: PyTree, us: PyTree, frozen: frozenset[str]) -> tuple:
         """The M-step of the chain."""
         held = "transition" in frozen
-        inner = _inner("transition", frozen)
+        below = inner("transition", frozen)
         if self._initial is None:
-            both = self._transition if held else self._transition.maximise_stationary(moves, starts, inner)
-            return "stationary", both
+            both = self._transition if held else self._transition.maximise_with_start(moves, us, starts, below)
+            return self._start, both
         initial = self.initial if "initial" in frozen else normalised(starts, self.initial)
-        return initial, self._transition if held else self._transition.maximise(moves, us, inner)
+        return initial, self._transition if held else self._transition.maximise(moves, us, below)
 
     def restart(self, key: Key, steps: Step) -> "HMM":
         """Random probabilities on the same support; an emission started from the data."""
         for_initial, for_transition, for_emission = jax.random.split(key, 3)
         flat = flatten_steps(steps, self.event_shape)
         return HMM(
-            "stationary" if self._initial is None else random_like(for_initial, self.initial),
+            self._start if self._initial is None else random_like(for_initial, self.initial),
             self._transition.restart(for_transition),
             self.emission.restart(for_emission, flat.y, flat.u, seen_steps(flat)),
         )
@@ -329,12 +336,12 @@ def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
     return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None]
 
 
-def _inner(name: str, frozen: frozenset[str]) -> frozenset[str]:
-    """The frozen names below `name`, as it sees them."""
-    return frozenset(each.removeprefix(name + ".") for each in frozen if each.startswith(name + "."))
-
-
 def _initial(initial: Any, transition: AbstractTransition, size: int) -> Simplex | None:
+    if transition.has_start != (initial is None):
+        own = "has a start of its own: pass None" if transition.has_start else "has no start of its own, got None"
+        raise ValueError(f'initial: expected probabilities (K,), "stationary" or None; this transition {own}')
+    if initial is None:
+        return None
     if isinstance(initial, str):
         if initial != "stationary":
             raise ValueError(f'initial: expected probabilities (K,) or "stationary", got {initial!r}')

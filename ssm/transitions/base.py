@@ -73,6 +73,15 @@ class AbstractTransition(eqx.Module):
         """The distribution that the chain leaves as it is; TypeError where A changes with time."""
         raise TypeError(f"initial: a {type(self).__name__} transition has no stationary distribution to start from")
 
+    @property
+    def has_start(self) -> bool:
+        """Whether p(x_1) is among the transition's own parameters, because it shares some with what follows."""
+        return False
+
+    def start(self) -> Float[Array, "K"]:
+        """p(x_1) where it follows from the transition: its own, or what is stationary."""
+        return self.stationary()
+
     def _point(self, state: Int[Array, ""]) -> Float[Array, "K"]:
         return jax.nn.one_hot(state, self.num_states, dtype=float_dtype(self))
 
@@ -98,10 +107,10 @@ class AbstractTransition(eqx.Module):
         """The transition of highest expected log-probability plus log-prior; arguments as in `expected_log_prob`."""
         raise NotImplementedError
 
-    def maximise_stationary(
-        self, counts: PyTree, starts: Float[Array, "K"], frozen: frozenset[str] = frozenset()
+    def maximise_with_start(
+        self, counts: PyTree, us: PyTree, starts: Float[Array, "K"], frozen: frozenset[str] = frozenset()
     ) -> Self:
-        """As `maximise`, where sequences also start (`starts` of them in each state) from what is stationary."""
+        """As `maximise`, where sequences also begin (`starts` of them in each state) from `start()`."""
         self.stationary()
         raise NotImplementedError(f"EM from a stationary start is not written for {type(self).__name__}; use ssm.SGD")
 
@@ -123,6 +132,21 @@ def normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch
     total = jnp.sum(counts, axis=-1, keepdims=True)
     possible = total > 0
     return jnp.where(possible, counts / jnp.where(possible, total, 1), otherwise)
+
+
+def stationary_of(matrix: Float[Array, "K K"]) -> Float[Array, "K"]:
+    """δ with δ A = δ and Σ δ = 1, from the linear system δ (I - A + 1) = 1 (Zucchini & MacDonald 2009, eq. 1.9).
+
+    NaN for a chain with several closed classes, whose stationary distribution is not unique.
+    """
+    size = matrix.shape[0]
+    system = jnp.eye(size, dtype=matrix.dtype) - matrix + 1
+    return jnp.linalg.solve(system.T, jnp.ones(size, matrix.dtype))
+
+
+def inner(name: str, frozen: frozenset[str]) -> frozenset[str]:
+    """The frozen names below `name`, as it sees them."""
+    return frozenset(each.removeprefix(name + ".") for each in frozen if each.startswith(name + "."))
 
 
 def random_like(key: Key, probs: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:

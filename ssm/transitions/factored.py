@@ -12,7 +12,7 @@ from ssm.linalg import matrix_times_column, multiply, row_times_matrix
 from ssm.logspace import dot_log, log
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.transitions.base import AbstractTransition, normalised, random_like
+from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 
 
 @final
@@ -86,8 +86,7 @@ class LowRank(AbstractTransition):
     def stationary(self) -> Float[Array, "K"]:
         """That of the classes (R of them), sent on to the states."""
         classes = multiply(self.enter, self.leave)  # (R, R)
-        system = jnp.eye(len(classes), dtype=classes.dtype) - classes + 1
-        return row_times_matrix(jnp.linalg.solve(system.T, jnp.ones(len(classes), classes.dtype)), self.enter)
+        return row_times_matrix(stationary_of(classes), self.enter)
 
     def permuted(self, order: np.ndarray) -> "LowRank":
         """Rows of the one and columns of the other; classes keep theirs."""

@@ -13,7 +13,7 @@ from ssm.linalg import matrix_times_column, multiply, row_times_matrix
 from ssm.logspace import dot_log, log
 from ssm.parameters import Constant, Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.transitions.base import AbstractTransition, normalised, random_like
+from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 from ssm.trees import select
 
 
@@ -74,12 +74,8 @@ class Homogeneous(AbstractTransition):
         return self.probs[:, state]
 
     def stationary(self) -> Float[Array, "K"]:
-        """δ with δ A = δ and Σ δ = 1, from the linear system δ (I - A + 1) = 1 (Zucchini & MacDonald 2009, eq. 1.9).
-
-        NaN for a chain with several closed classes, whose stationary distribution is not unique.
-        """
-        system = jnp.eye(self.num_states, dtype=self.probs.dtype) - self.probs + 1
-        return jnp.linalg.solve(system.T, jnp.ones(self.num_states, self.probs.dtype))
+        """See `stationary_of`."""
+        return stationary_of(self.probs)
 
     def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Float[Array, "K K"]:
         """Σ_t ξ_t, as one matrix product."""
@@ -97,8 +93,8 @@ class Homogeneous(AbstractTransition):
         total = counts if prior is None else counts + prior
         return Homogeneous(normalised(total, self.probs), prior)
 
-    def maximise_stationary(
-        self, counts: Float[Array, "K K"], starts: Float[Array, "K"], frozen: frozenset[str] = frozenset()
+    def maximise_with_start(
+        self, counts: Float[Array, "K K"], us: PyTree, starts: Float[Array, "K"], frozen: frozenset[str] = frozenset()
     ) -> "Homogeneous":
         """No closed form: a climb from the closed form without starts, or from here if that is higher."""
         if "probs" in frozen:
