@@ -68,3 +68,9 @@ def test_c0_changepoints(tmp_path):
     assert result["changepoints"] == [28]  # 1899, as the first dam at Aswan was being built
     assert result["log_prob"] == pytest.approx(-126.62418, abs=1e-3)
     assert result["change"][26:31].sum() > 0.75
+
+
+def test_c1_durations(tmp_path):
+    result = run("c1", tmp_path, 600)
+    assert result["durations"] > result["markov"] + 0.005
+    assert result["durations, right"] > result["markov, right"]

@@ -87,6 +87,32 @@ def banded_hmm(key: jax.Array) -> ssm.HMM:
     return ssm.HMM(jnp.array([1.0, 0.0, 0.0]), transition, Normal(jnp.array([-1.0, 0.0, 1.0]), jnp.ones(3)))
 
 
+def semi_markov(key: jax.Array) -> ssm.HMM:
+    """Two modes that last up to three steps."""
+    for_initial, for_jumps, for_loc = jax.random.split(key, 3)
+    family = ssm.durations.NegativeBinomial([2.0, 3.0], [0.5, 1.0], 3)
+    jumps = jax.random.dirichlet(for_jumps, jnp.ones(2), (2,))
+    emission = Normal(jax.random.normal(for_loc, (2,)), jnp.ones(2))
+    return ssm.HSMM(jax.random.dirichlet(for_initial, jnp.ones(2)), jumps, family, emission)
+
+
+def factorial_hmm(key: jax.Array) -> ssm.HMM:
+    """Chains of two and three states whose effects add up to two components."""
+    keys = iter(jax.random.split(key, 6))
+    rows = lambda size, *lead: jax.random.dirichlet(next(keys), jnp.ones(size), lead)
+    loc = [jax.random.normal(next(keys), (size, 2)) for size in (2, 3)]
+    emission = ssm.emissions.AdditiveNormal(loc, jnp.array([0.5, 1.0]))
+    return ssm.FactorialHMM([rows(2), rows(3)], [rows(2, 2), rows(3, 3)], emission)
+
+
+def coupled_hmm(key: jax.Array) -> ssm.HMM:
+    """Chains of two and three states, each seeing where both were."""
+    for_two, for_three, for_emission = jax.random.split(key, 3)
+    tables = [jax.random.dirichlet(k, jnp.ones(n), (2, 3)) for k, n in ((for_two, 2), (for_three, 3))]
+    transition = ssm.transitions.Coupled(tables, [jnp.ones(2) / 2, jnp.ones(3) / 3])
+    return ssm.HMM(None, transition, Categorical.random(for_emission, 6, 4))
+
+
 def scalar_normal(key: jax.Array) -> Normal:
     """Three normals on a line."""
     return Normal(jax.random.normal(key, (3,)), jnp.array([0.5, 1.0, 2.0]))
@@ -181,6 +207,9 @@ MEMBERS = [
     Member("HMM-normal-vector", hmm(vector_normal), COMPOSED),
     Member("HMM-multivariate-normal", hmm(correlated_normal), COMPOSED),
     Member("HMM-banded", banded_hmm, COMPOSED),
+    Member("SemiMarkov-normal", semi_markov, COMPOSED),
+    Member("Factorial-additive", factorial_hmm, COMPOSED),
+    Member("Coupled-categorical", coupled_hmm, COMPOSED),
     Member("LinearGaussian-plain", linear_gaussian(), COMPOSED),
     Member("LinearGaussian-inputs", linear_gaussian(biases=True, num_inputs=2), COMPOSED),
     Member("LinearGaussian-in-time", linear_gaussian(COVERED, biases=True, num_inputs=2), COMPOSED),
