@@ -48,9 +48,10 @@ def residuals(
     `kind` "forecast": y_t under p(y_t | y_<t); independent of each other if the model is true. "ordinary", for an
     `ssm.HMM`: y_t under p(y_t | all other observations), which shows outliers best; not independent. Components of a
     vector are each taken under their own marginal distribution. For discrete observations `low` is Φ⁻¹(P(Y < y)),
-    `high` Φ⁻¹(P(Y <= y)), and `mid` between the two in probability. Infinite beyond what the dtype can hold: about 13
-    standard deviations in float32, 37 in float64, for normals (5 and 8 above the median for other families). Other arguments and errors as in `ssm.filter`;
-    TypeError for families whose components have no known cumulative probability.
+    `high` Φ⁻¹(P(Y <= y)), and `mid` between the two in probability. Infinite beyond what the dtype can hold: for
+    normals about 13 standard deviations in float32 and 37 in float64, for other families 5 and 8 above the median.
+    Other arguments and errors as in `ssm.filter`; TypeError for families whose components have no known cumulative
+    probability.
     """
     needs_key(model, key, "residuals")
     if kind not in ("forecast", "ordinary"):
