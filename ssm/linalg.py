@@ -35,6 +35,11 @@ def multiply(*matrices: Array) -> Array:
     return product
 
 
+def multiply_rows(left: Float[Array, "K M"], right: Float[Array, "J M"]) -> Float[Array, "K J"]:
+    """`left @ right.T`, at full precision: over long rows, on a CPU twice as fast as over columns."""
+    return jnp.einsum("km,jm->kj", left, right, precision=HIGHEST)
+
+
 @jax.custom_jvp
 def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = M Mᵀ and a non-negative diagonal, without forming M Mᵀ.

@@ -222,6 +222,13 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
         """Statistics, smoothed beliefs and log p(y_t | y_<t); first a flag: whether the answer holds."""
         raise NotImplementedError
 
+    def expect_in_any_order(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Step, Array]":
+        """As `expect_side_by_side`, with the statistics in an order that suits them and the steps in that order.
+
+        For `maximise`, which sums over time.
+        """
+        raise NotImplementedError
+
     def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
         """Q: the expected complete-data log-likelihood, linear in the statistics."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.scatter import Moments
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
-from ssm.linalg import multiply
+from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -101,13 +101,11 @@ class Normal(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> "Normal":
         """Weighted means and standard deviations of what was observed."""
+        if "loc" not in frozen:
+            return self.fitted(self.sums(weights, ys, us, observed), frozen)
         seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
-        columns = weights.T  # (K, M): long rows for the processor
-        total, sums = _sums(columns, ys, seen)
-        loc = self.loc if "loc" in frozen else jnp.where(total > 0, ratio(sums, total), self.loc)
-        variance = ratio(_squares(columns, ys, seen, loc), total)
-        scale = jnp.where(total > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
-        return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
+        count = _powers(weights.T, ys, seen)[0]
+        return self.fitted(Moments(count, self.loc, _squares(weights.T, ys, seen, self.loc)), frozen)
 
     def sums(
         self,
@@ -118,9 +116,7 @@ class Normal(AbstractEmission):
     ) -> Moments:
         """Weighted counts, means and squared deviations of what was observed."""
         seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
-        count, sums = _sums(weights.T, ys, seen)
-        mean = ratio(sums, count)
-        return Moments(count, mean, _squares(weights.T, ys, seen, mean))
+        return _moments(weights.T, ys, seen, jnp.mean(self.loc, axis=0))
 
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "Normal":
         """Weighted means and standard deviations."""
@@ -162,17 +158,38 @@ def _scaled(ys: Array, loc: Array, scale: Array) -> Array:
     return (ys - loc) * (1 / scale)
 
 
-def _sums(
+def _moments(
+    columns: Float[Array, "K M"],
+    ys: Float[Array, "M *event"],
+    seen: Float[Array, "M *event"] | None,
+    centre: Float[Array, "*event"],
+) -> Moments:
+    """Counts, means and squared deviations around them, by one matrix product if that keeps the digits."""
+    count, first, second = _powers(columns, ys - centre, seen)
+    offset = ratio(first, count)
+    mean = centre + offset
+    # A difference of two moments loses the digits that they share: at most six bits here, else a second pass.
+    deviations = second - first * offset
+    exact = jnp.all(deviations * 64 >= second)
+    scatter = jax.lax.cond(exact, lambda: deviations, lambda: _squares(columns, ys, seen, mean))
+    return Moments(count, mean, scatter)
+
+
+def _powers(
     columns: Float[Array, "K M"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"] | None
-) -> tuple[Float[Array, "K *event"], Float[Array, "K *event"]]:
-    """Σ_m weights and Σ_m weights y over what was seen, for every state and component."""
-    if seen is not None:
-        return multiply(columns, seen), multiply(columns, ys * seen)
-    # One product for both: a sum along long rows is slow unless a matrix product does it.
-    rows = ys.reshape(ys.shape[0], -1)
-    both = multiply(columns, jnp.concatenate([jnp.ones_like(rows[:, :1]), rows], axis=1))
-    sums = both[:, 1:].reshape(-1, *ys.shape[1:])
-    return jnp.broadcast_to(both[:, :1].reshape((-1,) + (1,) * (ys.ndim - 1)), sums.shape), sums
+) -> tuple[Float[Array, "K *event"], ...]:
+    """Σ_m weights, Σ_m weights y and Σ_m weights y² over what was seen, for every state and component."""
+    rows = ys.reshape(len(ys), -1).T  # (N, M): a product over long rows is twice as fast as one over columns
+    there = jnp.ones_like(rows[:1]) if seen is None else seen.reshape(len(ys), -1).T
+    powers = jnp.concatenate([there, rows * there, rows**2 * there])
+    sums = multiply_rows(columns, powers)
+    each = jnp.split(sums, [len(there), len(there) + len(rows)], axis=1)
+    return tuple(jnp.broadcast_to(part.reshape(-1, *_event(part, ys)), (len(columns), *ys.shape[1:])) for part in each)
+
+
+def _event(part: Float[Array, "K J"], ys: Float[Array, "M *event"]) -> tuple[int, ...]:
+    """The shape of J numbers per state: one for each component, or one for all."""
+    return ys.shape[1:] if part.shape[1] == max(ys[0].size, 1) else (1,) * (ys.ndim - 1)
 
 
 def _squares(

@@ -10,7 +10,10 @@ from ssm.schedules import Sequential
 
 def count_observations(sequences: Sequences) -> int:
     """How many time steps have something observed; ValueError if none has."""
-    seen = np.asarray(seen_steps(sequences.steps))
+    steps = sequences.steps
+    if steps.observed is None and steps.padding is None:
+        return steps.t.size
+    seen = np.asarray(seen_steps(steps))
     if not seen.any():
         raise ValueError(f"ys: nothing is observed in any of the {seen.size} steps, so there is nothing to fit")
     return int(seen.sum())

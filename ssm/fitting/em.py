@@ -1,14 +1,12 @@
 """Expectation maximisation: the statistics of the evidence, and the parameters that fit them best."""
 
-from functools import partial
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import positive_int
 from ssm.fitting.checks import check_possible
-from ssm.fitting.iteration import iterate, pick, start, total_evidence
+from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.parameters import trainable
@@ -42,7 +40,8 @@ class EM(eqx.Module):
             raise TypeError(
                 f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD"
             )
-        trainable(model, frozen)  # raises here, before anything runs, for names that the model does not have
+        if frozen:
+            trainable(model, frozen)  # raises here, before anything runs, for names that the model does not have
         tolerance = jnp.asarray(self.tol * job.observations, float_dtype(model))
 
         def advance(state, limit):
@@ -52,11 +51,9 @@ class EM(eqx.Module):
             check_possible(model, sequences, history[0, :, -count:])
             _check_monotone(history[0], np.finfo(float_dtype(model)).eps)
 
-        def reached(state) -> np.ndarray:
-            """Training (with prior) and validation evidence of the last models, (2, R)."""
-            last = np.asarray(partial(total_evidence, with_prior=True)(state.models, sequences))
-            held_out = np.nan if validation is None else np.asarray(total_evidence(state.models, validation))
-            return np.stack([last, np.broadcast_to(held_out, last.shape)])
+        def reached(state) -> tuple:
+            """Training (with prior) and validation evidence of the last models, (2, R), and the best of them."""
+            return finish(state.models, sequences, validation)
 
         state = start(model, sequences, self.restarts, job.key)
         return _result(job, run("EM", job, self.max_iters, state, (self.restarts,), advance, check, reached))
@@ -74,20 +71,20 @@ def _check_monotone(history: np.ndarray, epsilon: float) -> None:
 
 
 def _result(job: Job, course: Course) -> Fit:
-    history, final = course.history, course.reached
+    history, (final, best, model) = course.history, course.reached
+    final, best = np.asarray(final), int(best)
     after = np.concatenate([history[..., 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
     for row, entered in zip(after[0], history[0], strict=True):
         count = (~np.isnan(entered)).sum()  # iterations that this start took; after them its evidence stays
         row[count - 1] = row[-1]
         row[count:] = np.nan
-    best = int(np.nanargmax(final[0]))
     count = int((~np.isnan(after[0, best])).sum())
     if job.validation is not None:
         after[1, best, count - 1] = final[1, best]
     return finished(
         job,
         course,
-        pick(course.state.models, jnp.asarray(best)),
+        model,
         objective=final[0, best],
         log_probs=after[0, best, :count],
         start_log_prob=float(history[0, best, 0]),

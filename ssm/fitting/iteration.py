@@ -1,5 +1,6 @@
 """Iterations of EM over all restarts at once, compiled once per model structure and data shape."""
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from ssm.data import Sequences, over_sequences
 from ssm.fitting.job import CHUNK
 from ssm.parameters import constrain, moved, trainable
 from ssm.recursion import AbstractExpectation, Step
-from ssm.schedules import resolve
+from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence, statistics_of
 from ssm.trees import float_dtype, index, stack
@@ -38,12 +39,6 @@ def start(model: AbstractExpectation, sequences: Sequences, restarts: int, key: 
 def _state(models: list[PyTree]) -> State:
     nothing = jnp.full(len(models), -jnp.inf, float_dtype(models))
     return State(stack(models), nothing, jnp.zeros(len(models), bool))
-
-
-@eqx.filter_jit
-def pick(models: PyTree, best: Int[Array, ""]) -> PyTree:
-    """One restart's model."""
-    return index(models, best)
 
 
 @eqx.filter_jit
@@ -91,13 +86,19 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     fast = alone and not sequences.batched
     schedule = resolve("auto", plain, sequences.alone if alone else None)
 
-    def expect(steps: Step, key: None) -> tuple[PyTree, Array]:
+    def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Array]:
+        best = plain.maximise(statistics, steps, frozenset(frozen))
+        return moved(model, best, trainable(model, frozen)), jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
+
+    def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
         return statistics_of(plain, steps, schedule, fast=fast)
 
-    statistics, log_evidence = over_sequences(expect, sequences, None)
-    best = plain.maximise(statistics, sequences.steps, frozenset(frozen))
-    improved = moved(model, best, trainable(model, frozen))
-    return improved, jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
+    if isinstance(schedule, SideBySide) and plain.is_one_stretch(sequences.steps):
+        # The M-step inside the branches: what they hand out is then a model, not the statistics of all times.
+        agreed, statistics, steps, log_evidence = plain.expect_in_any_order(sequences.steps, schedule)
+        in_order = lambda: climb(*expect(sequences.steps, None, Sequential()))
+        return jax.lax.cond(agreed, lambda: climb(statistics, log_evidence, steps), in_order)
+    return climb(*over_sequences(partial(expect, schedule=schedule), sequences, None))
 
 
 @eqx.filter_jit
@@ -114,6 +115,17 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
         return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 
     return _each(one, models)
+
+
+@eqx.filter_jit
+def finish(
+    models: PyTree, sequences: Sequences, validation: Sequences | None
+) -> tuple[Float[Array, "2 R"], Int[Array, ""], PyTree]:
+    """Training evidence (with prior) and validation evidence of the last models, which is best, and that model."""
+    reached = total_evidence(models, sequences, with_prior=True)
+    held_out = jnp.full_like(reached, jnp.nan) if validation is None else total_evidence(models, validation)
+    best = jnp.argmax(jnp.where(jnp.isnan(reached), -jnp.inf, reached))
+    return jnp.stack([reached, held_out]), best, index(models, best)
 
 
 def _each(function, models: PyTree):

@@ -19,8 +19,8 @@ class Fit(eqx.Module):
     (num_iters,): seconds since the start, without compilation. `seconds`, `compile_seconds`: running and compiling.
     `validation_log_probs` (num_iters,): evidence alone, or None.
     `restarts` (restarts, num_iters): the same as `log_probs` for every start, NaN after it stopped; or None.
-    `log_prob`: log-evidence alone of the training data under `model`; `observations`: their observed time steps;
-    `num_parameters`: how many numbers were free (`ssm.num_parameters`).
+    `objective`: log-evidence (plus log-prior) of the training data under `model`; `observations`: their observed time
+    steps; `frozen`: the parameters that were not free.
     """
 
     model: AbstractRecursion
@@ -30,9 +30,9 @@ class Fit(eqx.Module):
     times: np.ndarray
     seconds: float
     compile_seconds: float
-    log_prob: float
+    objective: float
     observations: int
-    num_parameters: int
+    frozen: tuple[str, ...] = eqx.field(static=True)
     validation_log_probs: np.ndarray | None = None
     restarts: np.ndarray | None = None
 
@@ -40,6 +40,16 @@ class Fit(eqx.Module):
     def num_iters(self) -> int:
         """How many iterations or epochs ran."""
         return len(self.log_probs)
+
+    @property
+    def log_prob(self) -> float:
+        """Log-evidence alone of the training data under `model`."""
+        return self.objective - float(constrain(self.model).log_prior())
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers were free (`ssm.num_parameters`)."""
+        return num_parameters(self.model, self.frozen)
 
     @property
     def aic(self) -> float:
@@ -58,8 +68,8 @@ def finished(job: Job, course: Course, model: AbstractRecursion, objective: floa
         model=model,
         seconds=course.seconds,
         compile_seconds=course.compile_seconds,
-        log_prob=float(objective) - float(constrain(model).log_prior()),
+        objective=float(objective),
         observations=job.observations,
-        num_parameters=num_parameters(model, job.frozen),
+        frozen=job.frozen,
         **history,
     )

@@ -207,8 +207,18 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         there = chain.forward()
         back = chain.backward(there)
         states = chain.layout.join(back.smoothed)
-        counts = Counts(states[0], self.transition * back.moves, states)
+        counts = Counts(back.smoothed[0, :, 0], self.transition * back.moves, states)
         return there.agreed & back.agreed, counts, Categorical(states), evidence(there.totals)
+
+    def expect_in_any_order(self, steps: Step, schedule: Any) -> tuple[Array, Counts, Step, Array]:
+        """See `AbstractExpectation`."""
+        chain, evidence = self._lanes(steps, schedule)
+        there = chain.forward()
+        back = chain.backward(there)
+        states = jnp.where(chain.layout.real()[:, None], back.smoothed, 0)
+        rows = jnp.swapaxes(states, 0, 1).reshape(self.num_states, -1)  # (K, L C)
+        counts = Counts(back.smoothed[0, :, 0], self.transition * back.moves, rows.T)
+        return there.agreed & back.agreed, counts, chain.layout.split(steps), evidence(there.totals)
 
     def _lanes(self, steps: Step, schedule: Any) -> tuple[lanes.Chain, Callable[[Array], Array]]:
         """The chain in lanes, and what makes log p(y_t | y_<t) of its normalisers."""

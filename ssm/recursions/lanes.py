@@ -18,6 +18,7 @@ from ssm.shapes import Array, Bool, Flag, Float, PyTree
 
 # Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks lanes`).
 SMALL = 12
+MEMORY = 128
 
 
 class Layout(NamedTuple):
@@ -86,32 +87,30 @@ class Chain(eqx.Module):
             total = jnp.sum(joint, axis=0)
             return joint / total, total
 
-        def sweep(starts: Float[Array, "K C"]) -> Float[Array, "K C"]:
-            move = lambda prior, weights: (self._push(correct(prior, weights)[0]), None)
-            ends = jax.lax.scan(move, starts, self.weights)[0]
-            return jnp.concatenate([self.initial[:, None], ends[:, :-1]], axis=1)
-
         def step(prior: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
             filtered, total = correct(prior, weights)
             return self._push(filtered), (filtered, total)
 
-        vague = jnp.full((len(self.initial), self.layout.lanes), 1 / len(self.initial), self.initial.dtype)
-        starts, agreed = self._relay(sweep, vague.at[:, 0].set(self.initial))
-        _, (filtered, totals) = jax.lax.scan(step, starts, self.weights)
+        def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
+            return jnp.concatenate([self.initial[:, None], ends[:, :-1]], axis=1)
+
+        move = lambda prior, weights: (self._push(correct(prior, weights)[0]), None)
+        vague = jnp.full((self.size, self.layout.lanes), 1 / self.size, self.initial.dtype)
+        starts = begin(jax.lax.scan(move, vague, self.weights[-self.memory :])[0])
+
+        def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], tuple[Array, Array]]:
+            ends, record = jax.lax.scan(step, starts, self.weights)
+            return begin(ends), record
+
+        agreed, (filtered, totals) = self._relay(walk, starts)
         # As for `ScaledLikelihood`: a share below this could have pushed other states under the smallest number.
         return Forward(agreed & jnp.all(totals > jnp.finfo(totals.dtype).tiny ** (1 / 3)), filtered, totals)
 
     def backward(self, forward: Forward) -> Backward:
         """Smoothed probabilities and expected moves, with gain_t = weights_t b_t / total_t and b_{t-1} = A gain_t."""
         shares = self.weights / forward.totals[:, None]
-        counted = self.layout.real(ahead=1)
-
-        def sweep(starts: Float[Array, "K C"]) -> Float[Array, "K C"]:
-            move = lambda gain, share: (share * self._pull(gain), None)
-            ends = jax.lax.scan(move, starts, shares, reverse=True)[0]
-            nexts = jnp.concatenate([ends[:, 1:], jnp.ones_like(ends[:, :1])], axis=1)
-            # Σ filtered b = 1 everywhere: what rounding has made of it is taken out at every border.
-            return nexts / jnp.sum(forward.filtered[-1] * self._pull(nexts), axis=0)
+        seen = (shares, forward.filtered, self.layout.real(ahead=1))
+        last = forward.filtered[-1]
 
         def step(carry: tuple[Array, Array], seen: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
             gain, moves = carry
@@ -120,43 +119,62 @@ class Chain(eqx.Module):
             moves = moves + self._pairs(filtered, jnp.where(counted, gain, 0))
             return (share * back, moves), filtered * back
 
-        vague = jnp.ones_like(forward.filtered[-1])
-        starts, agreed = self._relay(sweep, vague)
-        size = len(self.initial)
-        nothing = jnp.zeros((size, size, self.layout.lanes) if size <= SMALL else (size, size), vague.dtype)
-        seen = (shares, forward.filtered, counted)
-        (_, moves), smoothed = jax.lax.scan(step, (starts, nothing), seen, reverse=True)
-        moves = jnp.sum(moves, axis=2) if size <= SMALL else moves
+        def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
+            nexts = jnp.concatenate([ends[:, 1:], jnp.ones_like(ends[:, :1])], axis=1)
+            # Σ filtered b = 1 everywhere: what rounding has made of it is taken out at every border.
+            return nexts / jnp.sum(last * self._pull(nexts), axis=0)
+
+        move = lambda gain, share: (share * self._pull(gain), None)
+        starts = begin(jax.lax.scan(move, jnp.ones_like(last), shares[: self.memory], reverse=True)[0])
+        nothing = jnp.zeros((self.size, self.size) + last.shape[1:] * (self.size <= SMALL), last.dtype)
+
+        def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], tuple[Array, Array]]:
+            (ends, moves), smoothed = jax.lax.scan(step, (starts, nothing), seen, reverse=True)
+            return begin(ends), (smoothed, moves)
+
+        agreed, (smoothed, moves) = self._relay(walk, starts)
+        moves = jnp.sum(moves, axis=2) if moves.ndim == 3 else moves
         return Backward(agreed & jnp.all(jnp.isfinite(moves)), smoothed, moves)
 
-    def _relay(self, sweep: Callable[[Array], Array], vague: Float[Array, "K C"]) -> tuple[Array, Flag]:
-        """Starts of all lanes, swept until they agree with the ends of their neighbours."""
-        tol = 32 * jnp.finfo(vague.dtype).eps if self.tol is None else self.tol
+    def _relay(self, walk: Callable, starts: Float[Array, "K C"]) -> tuple[Flag, PyTree]:
+        """What the last walk recorded, repeated until the starts of all lanes agree with their neighbours' ends."""
+        tol = 32 * jnp.finfo(starts.dtype).eps if self.tol is None else self.tol
 
         def unfinished(carry: tuple) -> Flag:
-            return ~carry[1] & (carry[2] < self.max_sweeps)
+            return ~carry[2] & (carry[3] < self.max_sweeps)
 
         def again(carry: tuple) -> tuple:
-            starts, _, count = carry
-            ends = sweep(starts)
+            starts, _, _, count = carry
+            ends, record = walk(starts)
             agreed = jnp.all(jnp.abs(ends - starts) <= tol * jnp.maximum(jnp.abs(ends), jnp.abs(starts)))
-            return ends, agreed, count + 1
+            return ends, record, agreed, count + 1
 
-        starts, agreed, _ = jax.lax.while_loop(unfinished, again, (vague, jnp.zeros((), bool), 0))
-        return starts, agreed
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(walk, starts)[1])
+        _, record, agreed, _ = jax.lax.while_loop(unfinished, again, (starts, nothing, jnp.zeros((), bool), 0))
+        return agreed, record
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self.initial)
+
+    @property
+    def memory(self) -> int:
+        """How many steps a vague start is walked to become a first guess."""
+        return min(MEMORY, self.layout.depth)
 
     def _push(self, probs: Float[Array, "K C"]) -> Float[Array, "K C"]:
-        if len(self.initial) <= SMALL:
+        if self.size <= SMALL:
             return jnp.sum(self.transition[:, :, None] * probs[:, None], axis=0)
         return jnp.matmul(self.transition.T, probs, precision=HIGHEST)
 
     def _pull(self, values: Float[Array, "K C"]) -> Float[Array, "K C"]:
-        if len(self.initial) <= SMALL:
+        if self.size <= SMALL:
             return jnp.sum(self.transition.T[:, :, None] * values[:, None], axis=0)
         return jnp.matmul(self.transition, values, precision=HIGHEST)
 
     def _pairs(self, before: Float[Array, "K C"], gain: Float[Array, "K C"]) -> Float[Array, "K K *C"]:
-        if len(self.initial) <= SMALL:
+        if self.size <= SMALL:
             return before[:, None] * gain[None]
         return jnp.matmul(before, gain.T, precision=HIGHEST)
 
