@@ -88,7 +88,8 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
 
     def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Array]:
         best = plain.maximise(statistics, steps, frozenset(frozen))
-        return moved(model, best, trainable(model, frozen)), jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
+        reached = jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
+        return moved(model, best, trainable(model, frozen)), reached
 
     def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
         return statistics_of(plain, steps, schedule, fast=fast)
