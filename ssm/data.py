@@ -31,11 +31,6 @@ class Sequences(NamedTuple):
         """T."""
         return self.steps.t.shape[-1]
 
-    @property
-    def alone(self) -> int | None:
-        """T of one sequence that is walked by itself; None for a batch."""
-        return None if self.batched else self.size
-
 
 def observe(
     model: AbstractRecursion,
@@ -132,9 +127,12 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:
     return jnp.asarray(padded), jnp.asarray(lengths)
 
 
-def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree):
-    """function(steps, key, *others) for the one sequence, or for each of a batch with a key of its own."""
-    if not sequences.batched:
+def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree, together: bool = False):
+    """function(steps, key, *others) for the one sequence, or for each of a batch with a key of its own.
+
+    `together`: the function takes a batch as it is.
+    """
+    if not sequences.batched or together:
         return function(sequences.steps, key, *others)
     count = sequences.steps.t.shape[0]
     keys = None if key is None else jax.vmap(lambda b: jax.random.fold_in(key, b))(jnp.arange(count))

@@ -12,7 +12,7 @@ from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import evidence_only, scan
-from ssm.schedules import AbstractSchedule, resolve
+from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.statistics import evidence
 from ssm.trees import index
@@ -60,7 +60,7 @@ def log_prob(
     """
     needs_key(model, key, "log_prob")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _log_prob(model, sequences, resolve(schedule, model, sequences.alone), key)
+    return _log_prob(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
 def filter(
@@ -86,7 +86,7 @@ def filter(
     """
     needs_key(model, key, "filter")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return filter_sequences(model, sequences, resolve(schedule, model, sequences.alone), key)
+    return filter_sequences(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
 @eqx.filter_jit
@@ -96,7 +96,7 @@ def _log_prob(model, sequences, schedule, key):
     def one(steps: Step, key: Key | None) -> Scalar:
         return evidence(model, steps, schedule, key, fast=not sequences.batched)
 
-    return over_sequences(one, sequences, key)
+    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps))
 
 
 @eqx.filter_jit
@@ -107,7 +107,7 @@ def filter_sequences(model, sequences, schedule, key) -> Filtered:
     def one(steps: Step, key: Key | None) -> Filtered:
         return Filtered(*beliefs(model, steps, schedule, key, fast=not sequences.batched))
 
-    return over_sequences(one, sequences, key)
+    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps))
 
 
 # -- streaming ------------------------------------------------------------------------------------------------

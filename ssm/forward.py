@@ -36,7 +36,7 @@ def forward(
         last, (log_evidence, kept) = scan(recursion, prepared, schedule=schedule, belief=belief, key=key, save=both)
         return last, log_evidence, kept
 
-    if belief is None and isinstance(schedule, SideBySide) and model.is_one_stretch(steps):
+    if belief is None and isinstance(schedule, SideBySide) and schedule.takes(model, steps):
         return _side_by_side(model, steps, key, schedule, save, fast)
     quick = model.quicken(steps) if fast and isinstance(schedule, Sequential | SideBySide) else None
     if quick is None:
@@ -59,17 +59,28 @@ def _side_by_side(
     agreed, filtered, log_evidence = model.forward_side_by_side(steps, schedule)
 
     def take() -> tuple[Any, Array, PyTree]:
-        predicted = predictions(model, model.prepare(steps), filtered)
-        return index(filtered, -1), log_evidence, jax.vmap(save)(Saved(predicted, filtered, log_evidence))
+        def one(steps: Step, filtered: Any, log_evidence: Array) -> tuple[Any, Array, PyTree]:
+            predicted = predictions(model, model.prepare(steps), filtered)
+            return index(filtered, -1), log_evidence, jax.vmap(save)(Saved(predicted, filtered, log_evidence))
 
-    return jax.lax.cond(agreed, take, lambda: forward(model, steps, Sequential(), key, save, fast=fast))
+        return (jax.vmap(one) if steps.t.ndim == 2 else one)(steps, filtered, log_evidence)
+
+    return jax.lax.cond(agreed, take, lambda: _in_order(model, steps, key, save, fast))
 
 
 @_side_by_side.def_jvp
 def _side_by_side_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
     _, _, key, _, save, fast = primals
-    in_order = lambda model, steps: forward(model, steps, Sequential(), key, save, fast=fast)
+    in_order = lambda model, steps: _in_order(model, steps, key, save, fast)
     return _side_by_side(*primals), eqx.filter_jvp(in_order, primals[:2], tangents[:2])[1]
+
+
+def _in_order(
+    model: AbstractRecursion, steps: Step, key: Key | None, save: Callable[[Saved], PyTree], fast: bool
+) -> tuple[Any, Array, PyTree]:
+    batched = steps.t.ndim == 2
+    one = lambda steps: forward(model, steps, Sequential(), key, save, fast=fast and not batched)
+    return (jax.vmap(one) if batched else one)(steps)
 
 
 def nothing(saved: Saved) -> None:
@@ -89,4 +100,5 @@ def beliefs(
         _, log_evidence, (predicted, filtered) = forward(model, steps, schedule, key, save, fast=fast)
         return Saved(predicted, filtered, log_evidence)
     _, log_evidence, filtered = forward(model, steps, schedule, key, lambda s: s.filtered, fast=fast)
-    return Saved(predictions(model, model.prepare(steps), filtered), filtered, log_evidence)
+    ahead = lambda steps, filtered: predictions(model, model.prepare(steps), filtered)
+    return Saved((jax.vmap(ahead) if steps.t.ndim == 2 else ahead)(steps, filtered), filtered, log_evidence)

@@ -142,15 +142,18 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
 
     @property
     def runs_side_by_side(self) -> bool:
-        """Whether `forward_side_by_side` and `expect_side_by_side` know this member (`ssm.schedules.SideBySide`)."""
+        """Whether the methods that end so know this member (`ssm.schedules.SideBySide`)."""
         return False
 
-    def is_one_stretch(self, steps: Step) -> bool:
-        """Whether they know these steps: one sequence, nothing but data."""
-        return self.runs_side_by_side and steps.first is None and steps.padding is None
+    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
+        """Whether that is faster on a CPU, for steps (T,) or (B, T)."""
+        return False
 
     def forward_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
-        """Filtered beliefs and log p(y_t | y_<t) of steps as observed; first a flag: whether the answer holds."""
+        """Filtered beliefs and log p(y_t | y_<t) of steps (T,) or (B, T) as observed.
+
+        First a flag: whether the answer holds.
+        """
         raise NotImplementedError
 
     @property
@@ -218,15 +221,25 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
         """Expected sufficient statistics of one sequence, from its stacked beliefs and prepared steps."""
         raise NotImplementedError
 
-    def expect_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Belief, Array]":
-        """Statistics, smoothed beliefs and log p(y_t | y_<t); first a flag: whether the answer holds."""
+    def smooth_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
+        """As `forward_side_by_side`, with smoothed beliefs."""
         raise NotImplementedError
 
-    def expect_in_any_order(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Step, Array]":
-        """As `expect_side_by_side`, with the statistics in an order that suits them and the steps in that order.
+    def expect_side_by_side(
+        self, steps: Step, schedule: Any, counted: Array | None = None
+    ) -> "tuple[Array, PyTree, Array]":
+        """As `forward_side_by_side`, with the statistics of all sequences together, in the order of `arrange`.
 
-        For `maximise`, which sums over time.
+        Each sequence is counted once, or as often as `counted` (B,) says.
         """
+        raise NotImplementedError
+
+    def arrange(self, steps: Step, schedule: Any) -> Step:
+        """Steps (T,) or (B, T) as those of one sequence (M,), in the order that suits walking side by side."""
+        raise NotImplementedError
+
+    def arrange_statistics(self, statistics: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
+        """Statistics of every sequence, in time, as those of `expect_side_by_side`."""
         raise NotImplementedError
 
     def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:

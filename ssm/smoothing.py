@@ -13,9 +13,9 @@ from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.scan import scan
-from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve
+from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve, together
 from ssm.shapes import Array, Float, Key, PyTree
-from ssm.statistics import expectations, smooth_backward
+from ssm.statistics import smooth_backward, smooth_together
 
 
 class Smoothed(eqx.Module):
@@ -45,7 +45,7 @@ def smooth(
     check_reversible(model, "smooth")
     needs_key(model, key, "smooth")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _smooth(model, sequences, resolve(schedule, model, sequences.alone), key)
+    return _smooth(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
 def posterior_sample(
@@ -69,7 +69,7 @@ def posterior_sample(
     check_key(key)
     positive_int("num_samples", num_samples)
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _posterior_sample(model, sequences, resolve(schedule, model, sequences.alone), key, num_samples)
+    return _posterior_sample(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, num_samples)
 
 
 def check_reversible(model: AbstractRecursion, verb: str) -> None:
@@ -87,19 +87,20 @@ def _smooth(model, sequences, schedule, key):
 
     def one(steps: Step, key: Key | None) -> Smoothed:
         fast = not sequences.batched
-        if isinstance(schedule, SideBySide):
-            _, smoothed, log_evidence = expectations(model, steps, schedule, fast)
-            return Smoothed(smoothed, jnp.sum(log_evidence))
+        if together(schedule, model, steps):
+            smoothed, log_evidence = smooth_together(model, steps, schedule, fast)
+            return Smoothed(smoothed, jnp.sum(log_evidence, axis=-1))
         saved = beliefs(model, steps, schedule, key, fast=fast)
         smoothed = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
         return Smoothed(smoothed, jnp.sum(saved.log_evidence))
 
-    return over_sequences(one, sequences, key)
+    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps))
 
 
 @eqx.filter_jit
 def _posterior_sample(model, sequences, schedule, key, num_samples):
     model = constrain(model)
+    schedule = Sequential() if sequences.batched and isinstance(schedule, SideBySide) else schedule
 
     def one(steps: Step, key: Key) -> PyTree:
         for_filter, for_paths = jax.random.split(key)

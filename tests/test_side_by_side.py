@@ -14,7 +14,6 @@ from ssm.emissions import Categorical, Normal
 from ssm.parameters import constrain
 from ssm.recursions import lanes
 from ssm.schedules import Associative, Sequential, SideBySide, resolve
-from ssm.statistics import statistics_of
 
 TOTAL = 50
 PATIENT = SideBySide(4, max_sweeps=9)
@@ -33,7 +32,12 @@ def close(answer: Any, truth: Any, tolerance: float = 1e-10) -> None:
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
-    ("name", "total", "count"), [("HMM-categorical", 50, 7), ("HMM-normal-vector", 50, 4), ("HMM-normal-vector", 7, 4)]
+    ("name", "total", "count"),
+    [
+        pytest.param("HMM-categorical", 50, 7, marks=pytest.mark.slow),
+        ("HMM-normal-vector", 50, 4),
+        pytest.param("HMM-normal-vector", 7, 4, marks=pytest.mark.slow),
+    ],
 )
 def test_both_ways_are_the_passes_in_order(name: str, total: int, count: int) -> None:
     model, ys = chain(name)
@@ -107,13 +111,56 @@ def test_derivatives_of_every_kind() -> None:
     close(jax.jit(lambda: derivatives(PATIENT))(), jax.jit(lambda: derivatives(Sequential()))(), 1e-8)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["HMM-normal-vector", pytest.param("HMM-categorical", marks=pytest.mark.slow)])
+def test_the_sequences_of_a_batch_are_lanes(name: str) -> None:
+    model, _ = chain(name)
+    rng = np.random.default_rng(2)
+    ys, lengths, weights = zoo.observations(model, rng, 3, 9), np.array([9, 1, 5]), jnp.array([1.0, -0.5, 2.0])
+    mask = rng.uniform(size=(3, 9)) < 0.7
+    free, fixed = eqx.partition(model, eqx.is_inexact_array)
+
+    def run(schedule: Any) -> Any:
+        given = {"mask": mask, "lengths": lengths, "schedule": schedule}
+        total = lambda free: jnp.sum(weights * ssm.log_prob(eqx.combine(free, fixed), ys, **given))
+        flat, unravel = jax.flatten_util.ravel_pytree(free)
+        hessian = jax.jacrev(jax.grad(lambda vector: total(unravel(vector))))(flat)
+        filtered, smoothed = ssm.filter(model, ys, **given), ssm.smooth(model, ys, **given)
+        return filtered, smoothed, ssm.log_prob(model, ys, **given), jax.grad(total)(free), hessian
+
+    close(jax.jit(lambda: run(SideBySide()))(), jax.jit(lambda: run(Sequential()))(), 1e-9)
+
+
+def test_a_batch_that_leaves_the_range_is_walked_in_order() -> None:
+    likely = ssm.HMM([1.0, 0.0], [[0.5, 0.5], [0.5, 0.5]], Normal([0.0, 15.5], np.ones(2)))
+    ys = np.stack([np.full(8, 15.5), np.zeros(8)])
+    for verb in (lambda **s: ssm.log_prob(likely, ys, **s), lambda **s: ssm.smooth(likely, ys, **s)):
+        close(verb(schedule=SideBySide()), verb(schedule="sequential"), 1e-5)
+    gradient = lambda schedule: jax.grad(lambda model: jnp.sum(ssm.log_prob(model, ys, schedule=schedule)))(likely)
+    close(gradient(SideBySide()), gradient(Sequential()), 1e-4)
+
+
+def test_em_and_sgd_on_a_batch_take_the_steps_of_walking_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = chain()
+    rng = np.random.default_rng(3)
+    ys, lengths = zoo.observations(model, rng, 9, 6), rng.integers(1, 7, 9)
+    for method in (ssm.EM(3, tol=0), ssm.SGD(num_epochs=3)):
+        with_lanes = ssm.fit(model, ys, method, lengths=lengths)
+        with monkeypatch.context() as patch:
+            patch.setattr(ssm.HMM, "gains_side_by_side", lambda self, shape: False)
+            jax.clear_caches()
+            in_order = ssm.fit(model, ys, method, lengths=lengths)
+        jax.clear_caches()
+        np.testing.assert_allclose(with_lanes.log_probs, in_order.log_probs, rtol=1e-5)
+        close(with_lanes.model, in_order.model, 1e-4)
+
+
 def test_what_it_is_not_for_is_walked_in_order_or_refused() -> None:
     model, ys = chain()
     starts = np.zeros(TOTAL, bool)
     starts[[0, 20]] = True
     for extra in ({"starts": starts}, {"lengths": 30}):
         close(ssm.log_prob(model, ys, schedule=PATIENT, **extra), ssm.log_prob(model, ys, **extra), 1e-6)
-    close(ssm.log_prob(model, ys[None], schedule=PATIENT)[0], ssm.log_prob(model, ys, schedule="sequential"), 1e-6)
     particles = zoo.particle_filter(jax.random.key(0))
     with pytest.raises(TypeError, match="sequential, blocked"):
         ssm.log_prob(particles, ys, np.zeros((TOTAL, 2)), schedule="side_by_side", key=jax.random.key(0))
@@ -123,11 +170,16 @@ def test_what_it_is_not_for_is_walked_in_order_or_refused() -> None:
         SideBySide(max_sweeps=0)
 
 
-def test_auto_takes_it_for_one_long_sequence_alone() -> None:
+def test_auto_takes_it_for_long_sequences_and_for_batches() -> None:
     model, _ = chain()
-    long = Associative() if jax.default_backend() != "cpu" else SideBySide()
-    assert resolve("auto", model, 10_000) == long
-    assert resolve("auto", model, None) == (Associative() if jax.default_backend() != "cpu" else Sequential())
+    elsewhere = jax.default_backend() != "cpu"
+    for shape, best in (
+        ((10_000,), SideBySide()),
+        ((20, 50), SideBySide()),
+        ((50,), Sequential()),
+        (None, Sequential()),
+    ):
+        assert resolve("auto", model, shape) == (Associative() if elsewhere else best)
     assert lanes.suggested_lanes(10_000, 5) > lanes.suggested_lanes(500, 5) > 1
 
 
@@ -135,13 +187,17 @@ def test_float32_at_ten_thousand_steps() -> None:
     model, _ = chain()
     _, ys = ssm.simulate(model, jax.random.key(0), 10_000)
     with jax.enable_x64():
-        double = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model)
-        truth = ssm.log_prob(double, np.asarray(ys, float), schedule="sequential")
+        double = ssm.HMM(
+            np.asarray(model.initial, float),
+            np.asarray(model.transition, float),
+            Normal(np.asarray(model.emission.loc, float), np.asarray(model.emission.scale, float)),
+        )
         counts = ssm.expected_statistics(double, np.asarray(ys, float), schedule="sequential")
-    answer = ssm.log_prob(model, ys)
+        truth = ssm.log_prob(double, np.asarray(ys, float), schedule="sequential")
     # 1e4 increments, each off by some epsilons of its size; the sum of one sign adds up a few 1e-7 relative.
-    np.testing.assert_allclose(answer, truth, rtol=1e-6)
-    steps = ssm.data.observe(model, ys).steps
-    found, _ = statistics_of(constrain(model), steps, SideBySide())
+    np.testing.assert_allclose(ssm.log_prob(model, ys), truth, rtol=1e-6)
+    agreed, found, _ = constrain(model).expect_side_by_side(ssm.data.observe(model, ys).steps, SideBySide())
+    assert agreed
     np.testing.assert_allclose(found.transitions, counts.transitions, rtol=1e-5)
-    np.testing.assert_allclose(found.states, counts.states, atol=1e-5)
+    smoothed = ssm.smooth(model, ys, schedule="side_by_side").smoothed.probs
+    np.testing.assert_allclose(smoothed, counts.states, atol=1e-5)

@@ -11,7 +11,7 @@ from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
 from ssm.parameters import constrain
 from ssm.recursion import seen_steps
-from ssm.schedules import AbstractSchedule
+from ssm.schedules import AbstractSchedule, together
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence
 from ssm.trees import index, select
@@ -142,7 +142,9 @@ def _evidence_each(
 ) -> Float[Array, "*B"]:
     model = constrain(eqx.combine(free, fixed))
     fast = not sequences.batched
-    return over_sequences(lambda s, k: evidence(model, s, schedule, k, fast=fast), sequences, key)
+    all_at_once = together(schedule, model, sequences.steps)
+    run = lambda steps, key: evidence(model, steps, schedule, key, fast=fast)
+    return over_sequences(run, sequences, key, together=all_at_once)
 
 
 def total_evidence(

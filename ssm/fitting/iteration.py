@@ -11,7 +11,7 @@ from ssm.data import Sequences, over_sequences
 from ssm.fitting.job import CHUNK
 from ssm.parameters import constrain, moved, trainable
 from ssm.recursion import AbstractExpectation, Step
-from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve
+from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence, statistics_of
 from ssm.trees import float_dtype, index, stack
@@ -84,7 +84,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     """One E-step and one M-step: the next model, and the evidence of this one."""
     plain = constrain(model)
     fast = alone and not sequences.batched
-    schedule = resolve("auto", plain, sequences.alone if alone else None)
+    schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
 
     def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Array]:
         best = plain.maximise(statistics, steps, frozenset(frozen))
@@ -94,11 +94,12 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
         return statistics_of(plain, steps, schedule, fast=fast)
 
-    if isinstance(schedule, SideBySide) and plain.is_one_stretch(sequences.steps):
+    if together(schedule, plain, sequences.steps):
         # The M-step inside the branches: what they hand out is then a model, not the statistics of all times.
-        agreed, statistics, steps, log_evidence = plain.expect_in_any_order(sequences.steps, schedule)
-        in_order = lambda: climb(*expect(sequences.steps, None, Sequential()))
-        return jax.lax.cond(agreed, lambda: climb(statistics, log_evidence, steps), in_order)
+        agreed, statistics, log_evidence = plain.expect_side_by_side(sequences.steps, schedule)
+        arranged = plain.arrange(sequences.steps, schedule)
+        in_order = lambda: climb(*over_sequences(partial(expect, schedule=Sequential()), sequences, None))
+        return jax.lax.cond(agreed, lambda: climb(statistics, log_evidence, arranged), in_order)
     return climb(*over_sequences(partial(expect, schedule=schedule), sequences, None))
 
 
@@ -110,9 +111,10 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
     def one(model: PyTree) -> Array:
         plain = constrain(model)
         fast = alone and not sequences.batched
-        schedule = resolve("auto", plain, sequences.alone if alone else None)
+        schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
         run = lambda steps, key: evidence(plain, steps, schedule, key, fast=fast)
-        log_evidence = jnp.sum(over_sequences(run, sequences, None))
+        all_at_once = together(schedule, plain, sequences.steps)
+        log_evidence = jnp.sum(over_sequences(run, sequences, None, together=all_at_once))
         return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 
     return _each(one, models)

@@ -57,7 +57,9 @@ class SGD(eqx.Module):
         self._check_data(model, sequences, key)
         free, fixed = eqx.partition(model, trainable(model, job.frozen))
         optimiser = Optimiser(transformation(self.optimizer, self.max_grad_norm), free)
-        schedule = resolve("auto", model, sequences.alone) if self.truncate is None else Truncated(self.truncate)
+        schedule = (
+            resolve("auto", model, sequences.steps.t.shape) if self.truncate is None else Truncated(self.truncate)
+        )
         # One sequence is one batch; only a batch of them can be cut into smaller ones.
         plan = Plan(optimiser, schedule, self.batch_size if sequences.batched else None, self.patience)
         tolerance = jnp.asarray(self.tol * job.observations, float_dtype(model))

@@ -15,7 +15,7 @@ from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
-from ssm.logspace import dot_log, finite_max, ratio
+from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, value
 from ssm.recursion import (
@@ -195,43 +195,66 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """With one matrix for all times."""
         return isinstance(self._transition, Homogeneous)
 
+    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
+        """As `python -m benchmarks lanes` measured it on a CPU."""
+        if len(shape) == 1:
+            return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 32
+        return self.runs_side_by_side and shape[0] >= 8
+
     def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
         """See `AbstractRecursion`."""
         chain, evidence = self._lanes(steps, schedule)
         there = chain.forward()
-        return there.agreed, Categorical(chain.layout.join(there.filtered)), evidence(there.totals)
+        filtered = _still(chain.layout.join(there.filtered), steps)
+        return there.agreed, Categorical(filtered), evidence(there.totals)
 
-    def expect_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Counts, Categorical, Array]:
+    def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
         """See `AbstractExpectation`."""
         chain, evidence = self._lanes(steps, schedule)
         there = chain.forward()
         back = chain.backward(there)
-        states = chain.layout.join(back.smoothed)
-        counts = Counts(back.smoothed[0, :, 0], self.transition * back.moves, states)
-        return there.agreed & back.agreed, counts, Categorical(states), evidence(there.totals)
+        smoothed = _still(chain.layout.join(back.smoothed), steps)
+        return there.agreed & back.agreed, Categorical(smoothed), evidence(there.totals)
 
-    def expect_in_any_order(self, steps: Step, schedule: Any) -> tuple[Array, Counts, Step, Array]:
+    def expect_side_by_side(
+        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Counts, Array]:
         """See `AbstractExpectation`."""
         chain, evidence = self._lanes(steps, schedule)
         there = chain.forward()
-        back = chain.backward(there)
-        states = jnp.where(chain.layout.real()[:, None], back.smoothed, 0)
+        back = chain.backward(there, counted)
+        often = chain.real.astype(back.smoothed.dtype)
+        states = back.smoothed * (often if counted is None else often * counted)[:, None]
+        initial = jnp.sum(states[0], axis=1) if steps.t.ndim == 2 else states[0, :, 0]
         rows = jnp.swapaxes(states, 0, 1).reshape(self.num_states, -1)  # (K, L C)
-        counts = Counts(back.smoothed[0, :, 0], self.transition * back.moves, rows.T)
-        return there.agreed & back.agreed, counts, chain.layout.split(steps), evidence(there.totals)
+        counts = Counts(initial, self.transition * back.moves, rows.T)
+        return there.agreed & back.agreed, counts, evidence(there.totals)
+
+    def arrange(self, steps: Step, schedule: Any) -> Step:
+        """See `AbstractExpectation`."""
+        layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
+        return dataclasses.replace(layout.split(steps), padding=None)
+
+    def arrange_statistics(self, statistics: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
+        """See `AbstractExpectation`."""
+        layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
+        if counted is not None:
+            often = lambda leaf: leaf * counted.reshape(-1, *(1,) * (leaf.ndim - 1))
+            statistics = jax.tree.map(often, statistics)
+        states = layout.split(statistics.states)
+        states = jnp.where(layout.real(steps).reshape(-1, 1), states, 0)
+        sums = lambda leaf: jnp.sum(leaf, axis=0) if steps.t.ndim == 2 else leaf
+        return Counts(sums(statistics.initial), sums(statistics.transitions), states)
 
     def _lanes(self, steps: Step, schedule: Any) -> tuple[lanes.Chain, Callable[[Array], Array]]:
         """The chain in lanes, and what makes log p(y_t | y_<t) of its normalisers."""
-        layout, split = lanes.lay_out(steps, self.num_states, schedule.lanes)
+        layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
+        split = layout.split(steps)
         rows = self.emission.rows(split.y, split.u, split.observed).reshape(-1, layout.depth, layout.lanes)
-        seen, observed = layout.real(), self._informed(split)
-        if observed is not None:
-            seen = seen & _seen(observed).reshape(seen.shape)
-        shift = finite_max(rows, axis=0)
-        weights = jnp.where(seen, jnp.exp(rows - shift), 1)  # (K, L, C)
-        chain = lanes.Chain(
-            self.initial, self.transition, jnp.swapaxes(weights, 0, 1), layout, schedule.tol, schedule.max_sweeps
-        )
+        real, observed = layout.real(steps), self._informed(split)
+        seen = real if observed is None else real & _seen(observed).reshape(real.shape)
+        weights, shift = lanes.scaled(rows, seen)
+        chain = lanes.Chain(self.initial, self.transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
         return chain, lambda totals: layout.join(jnp.where(seen, jnp.log(totals) + shift, 0))
 
     # -- learning ---------------------------------------------------------------------------------------------
@@ -340,6 +363,15 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
     def observation(self, state: Int[Array, ""], u: Known) -> Any:
         """The emission of `state`."""
         return self.emission.given(state, u.emission)
+
+
+def _still(probs: Float[Array, "*B T K"], steps: Step) -> Float[Array, "*B T K"]:
+    """Beliefs that stay, in the padding after a sequence, what they were at its end."""
+    if steps.padding is None:
+        return probs
+    last = jnp.sum(~steps.padding, axis=-1, keepdims=True, dtype=int) - 1  # (B, 1)
+    times = jnp.minimum(jnp.arange(steps.t.shape[-1]), last)
+    return jnp.take_along_axis(probs, times[..., None], axis=-2)
 
 
 def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:

@@ -4,7 +4,6 @@ A step of a chain with few states is too little work for a processor: it waits f
 of L steps, T = C L, give every step C lanes of work. Arrays are (L, K, C): lanes last, in long rows.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.linalg import HIGHEST
+from ssm.logspace import finite_max
 from ssm.recursion import Step
 from ssm.shapes import Array, Bool, Flag, Float, PyTree
 
@@ -22,7 +22,7 @@ MEMORY = 128
 
 
 class Layout(NamedTuple):
-    """T steps as C lanes of L; what is missing at the end of the last lanes is filled up."""
+    """One sequence of T steps as C lanes of L; what is missing at the end of the last lanes is filled up."""
 
     total: int
     lanes: int
@@ -47,10 +47,38 @@ class Layout(NamedTuple):
         in_time = jnp.moveaxis(array, -1, 0)  # (C, L, ...)
         return in_time.reshape(-1, *in_time.shape[2:])[: self.total]
 
-    def real(self, ahead: int = 0) -> Bool[Array, "L C"]:
-        """Which steps, or those `ahead` of them, are no filling."""
-        times = jnp.arange(self.lanes)[None, :] * self.depth + jnp.arange(self.depth)[:, None] + ahead
+    def real(self, steps: Step) -> Bool[Array, "L C"]:
+        """Which steps are no filling."""
+        times = jnp.arange(self.lanes)[None, :] * self.depth + jnp.arange(self.depth)[:, None]
         return times < self.total
+
+    def after(self, real: Bool[Array, "L C"]) -> Bool[Array, "L C"]:
+        """The same flags one step later: a lane goes on where the next one begins."""
+        return jnp.concatenate([real[1:], jnp.append(real[0, 1:], False)[None]])
+
+
+class Batch(NamedTuple):
+    """C sequences of L steps, one in each lane."""
+
+    depth: int
+    lanes: int
+
+    def split(self, tree: PyTree) -> PyTree:
+        """(C, L, ...) to (L C, ...)."""
+        leaf = lambda array: jnp.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:])
+        return jax.tree.map(leaf, tree)
+
+    def join(self, array: Float[Array, "L *K C"]) -> Float[Array, "C L *K"]:
+        """(L, C) to (C, L), or (L, K, C) to (C, L, K)."""
+        return jnp.moveaxis(array, -1, 0)
+
+    def real(self, steps: Step) -> Bool[Array, "L C"]:
+        """Which steps are no padding."""
+        return jnp.ones((self.depth, self.lanes), bool) if steps.padding is None else ~steps.padding.T
+
+    def after(self, real: Bool[Array, "L C"]) -> Bool[Array, "L C"]:
+        """The same flags one step later: at its end a lane is over."""
+        return jnp.concatenate([real[1:], jnp.zeros_like(real[:1])])
 
 
 class Forward(NamedTuple):
@@ -66,7 +94,7 @@ class Backward(NamedTuple):
 
     agreed: Flag
     smoothed: Float[Array, "L K C"]
-    moves: Float[Array, "K K"]  # Σ_t filtered_t(i) gain_{t+1}(j), to be multiplied by A_ij
+    moves: Float[Array, "K K"]  # Σ_t filtered_t(i) gain_{t+1}(j) over all lanes, to be multiplied by A_ij
 
 
 class Chain(eqx.Module):
@@ -75,7 +103,8 @@ class Chain(eqx.Module):
     initial: Float[Array, "K"]
     transition: Float[Array, "K K"]
     weights: Float[Array, "L K C"]
-    layout: Layout = eqx.field(static=True)
+    real: Bool[Array, "L C"]
+    layout: Layout | Batch = eqx.field(static=True)
     tol: float | None = eqx.field(static=True)
     max_sweeps: int = eqx.field(static=True)
 
@@ -92,11 +121,13 @@ class Chain(eqx.Module):
             return self._push(filtered), (filtered, total)
 
         def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
+            if isinstance(self.layout, Batch):
+                return jnp.broadcast_to(self.initial[:, None], ends.shape)
             return jnp.concatenate([self.initial[:, None], ends[:, :-1]], axis=1)
 
         move = lambda prior, weights: (self._push(correct(prior, weights)[0]), None)
         vague = jnp.full((self.size, self.layout.lanes), 1 / self.size, self.initial.dtype)
-        starts = begin(jax.lax.scan(move, vague, self.weights[-self.memory :])[0])
+        starts = begin(jax.lax.scan(move, vague, self.weights[self.layout.depth - self.memory :])[0])
 
         def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], tuple[Array, Array]]:
             ends, record = jax.lax.scan(step, starts, self.weights)
@@ -106,20 +137,26 @@ class Chain(eqx.Module):
         # As for `ScaledLikelihood`: a share below this could have pushed other states under the smallest number.
         return Forward(agreed & jnp.all(totals > jnp.finfo(totals.dtype).tiny ** (1 / 3)), filtered, totals)
 
-    def backward(self, forward: Forward) -> Backward:
-        """Smoothed probabilities and expected moves, with gain_t = weights_t b_t / total_t and b_{t-1} = A gain_t."""
+    def backward(self, forward: Forward, counted: Float[Array, "C"] | None = None) -> Backward:
+        """Smoothed probabilities and expected moves, with gain_t = weights_t b_t / total_t and b_{t-1} = A gain_t.
+
+        Every lane's moves are counted once, or as often as `counted` says.
+        """
         shares = self.weights / forward.totals[:, None]
-        seen = (shares, forward.filtered, self.layout.real(ahead=1))
+        often = self.layout.after(self.real).astype(shares.dtype)
+        seen = (shares, forward.filtered, often if counted is None else often * counted)
         last = forward.filtered[-1]
 
         def step(carry: tuple[Array, Array], seen: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
             gain, moves = carry
-            share, filtered, counted = seen
+            share, filtered, often = seen
             back = self._pull(gain)
-            moves = moves + self._pairs(filtered, jnp.where(counted, gain, 0))
+            moves = moves + self._pairs(filtered, gain * often)
             return (share * back, moves), filtered * back
 
         def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
+            if isinstance(self.layout, Batch):
+                return jnp.ones_like(ends)
             nexts = jnp.concatenate([ends[:, 1:], jnp.ones_like(ends[:, :1])], axis=1)
             # Σ filtered b = 1 everywhere: what rounding has made of it is taken out at every border.
             return nexts / jnp.sum(last * self._pull(nexts), axis=0)
@@ -138,6 +175,8 @@ class Chain(eqx.Module):
 
     def _relay(self, walk: Callable, starts: Float[Array, "K C"]) -> tuple[Flag, PyTree]:
         """What the last walk recorded, repeated until the starts of all lanes agree with their neighbours' ends."""
+        if isinstance(self.layout, Batch):  # sequences of their own, which know where they start
+            return jnp.ones((), bool), walk(starts)[1]
         tol = 32 * jnp.finfo(starts.dtype).eps if self.tol is None else self.tol
 
         def unfinished(carry: tuple) -> Flag:
@@ -161,7 +200,7 @@ class Chain(eqx.Module):
     @property
     def memory(self) -> int:
         """How many steps a vague start is walked to become a first guess."""
-        return min(MEMORY, self.layout.depth)
+        return 0 if isinstance(self.layout, Batch) else min(MEMORY, self.layout.depth)
 
     def _push(self, probs: Float[Array, "K C"]) -> Float[Array, "K C"]:
         if self.size <= SMALL:
@@ -179,11 +218,27 @@ class Chain(eqx.Module):
         return jnp.matmul(before, gain.T, precision=HIGHEST)
 
 
-def lay_out(steps: Step, size: int, lanes: int | None) -> tuple[Layout, Step]:
-    """The steps of one sequence in the order of `Layout.split`."""
+def lay_out(steps: Step, size: int, lanes: int | None) -> Layout | Batch:
+    """Lanes for one sequence (T,) of a chain of `size` states, or for a batch (B, T)."""
+    if steps.t.ndim == 2:
+        return Batch(steps.t.shape[1], steps.t.shape[0])
     total = steps.t.shape[0]
-    layout = Layout(total, min(lanes or suggested_lanes(total, size), total))
-    return layout, dataclasses.replace(layout.split(steps), first=None, padding=None)
+    return Layout(total, min(lanes or suggested_lanes(total, size), total))
+
+
+def scaled(rows: Float[Array, "K L C"], seen: Bool[Array, "L C"]) -> tuple[Float[Array, "L K C"], Float[Array, "L C"]]:
+    """Likelihoods relative to the best state's, and the logarithm of that one; 1 and 0 where nothing is seen.
+
+    Step by step, so that what a step reads and writes stays in the nearest cache: 5 against 23 ns for K = 5.
+    """
+
+    def one(step: tuple[Array, Array]) -> tuple[Array, Array]:
+        i, seen = step
+        row = jax.lax.dynamic_index_in_dim(rows, i, 1, keepdims=False)  # (K, C)
+        shift = finite_max(row, axis=0)
+        return jnp.where(seen, jnp.exp(row - shift), 1), jnp.where(seen, shift, 0)
+
+    return jax.lax.map(one, (jnp.arange(rows.shape[1]), seen))
 
 
 def suggested_lanes(total: int, size: int) -> int:

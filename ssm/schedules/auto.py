@@ -11,7 +11,6 @@ from ssm.schedules.sequential import Sequential
 from ssm.schedules.side_by_side import SideBySide
 
 BLOCK = 128
-LONG = 2000  # steps from which blocks side by side pay on a CPU
 
 _NAMED = {
     "sequential": Sequential(),
@@ -23,17 +22,17 @@ _NAMED = {
 
 
 def resolve(
-    schedule: str | AbstractSchedule, recursion: AbstractRecursion, alone: int | None = None
+    schedule: str | AbstractSchedule, recursion: AbstractRecursion, shape: tuple[int, ...] | None = None
 ) -> AbstractSchedule:
     """The schedule object behind a name, checked against what the recursion supports.
 
-    `alone`: the length of a sequence that is walked by itself, not in a batch.
+    `shape`: of the steps, (T,) or (B, T); None if they are walked under a `vmap` over something else.
 
     Raises ValueError for an unknown name and TypeError for a schedule that the recursion does not support;
     both name the ones that would do.
     """
     if schedule == "auto":
-        return choose(recursion, alone)
+        return choose(recursion, shape)
     if isinstance(schedule, str):
         if schedule not in _NAMED:
             raise ValueError(f"schedule: expected one of {', '.join(['auto', *_NAMED])}, got {schedule!r}")
@@ -48,15 +47,15 @@ def resolve(
     return schedule
 
 
-def choose(recursion: AbstractRecursion, alone: int | None = None) -> AbstractSchedule:
+def choose(recursion: AbstractRecursion, shape: tuple[int, ...] | None = None) -> AbstractSchedule:
     """The schedule that "auto" stands for.
 
-    On a CPU a sequential scan does the least work, and for one long sequence blocks side by side use the processor
-    best (`python -m benchmarks schedules`). On accelerators each scan step costs kernel launches, so parallel
-    recursions are composed; that choice is by depth alone and not yet measured.
+    On a CPU a sequential scan does the least work, and members that can walk blocks or sequences side by side use
+    the processor best (`python -m benchmarks schedules`). On accelerators each scan step costs kernel launches, so
+    parallel recursions are composed; that choice is by depth alone and not yet measured.
     """
     if jax.default_backend() != "cpu" and isinstance(recursion, AbstractParallelRecursion):
         return Associative()
-    if alone is not None and alone >= LONG and recursion.runs_side_by_side:
+    if shape is not None and recursion.gains_side_by_side(shape):
         return SideBySide()
     return Sequential()

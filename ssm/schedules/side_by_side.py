@@ -1,4 +1,4 @@
-"""Blocks of a sequence side by side, each begun where the one before it ends."""
+"""Blocks of a sequence, or the sequences of a batch, side by side."""
 
 from typing import Any
 
@@ -20,8 +20,10 @@ class SideBySide(AbstractSchedule):
     log-evidence by at most `tol` times the number of lanes. Where borders do not agree after `max_sweeps` sweeps,
     because the recursion does not forget, and where numbers leave their range, the sequence is walked in order.
 
-    For one sequence of a member with such a form (an `HMM` with one matrix for all times); anything else that is
-    asked of it (padding, packed starts, decoding) is walked in order.
+    In a batch every sequence is a lane, and there are no borders.
+
+    For members with such a form (an `HMM` with one matrix for all times); anything else that is asked of it (packed
+    starts, decoding) is walked in order.
     """
 
     lanes: int | None = eqx.field(static=True, default=None)  # None: by length and size
@@ -38,6 +40,16 @@ class SideBySide(AbstractSchedule):
         """In order: what has a form of its own does not come through here."""
         return walk_in_order(walk, belief, steps)
 
+    def takes(self, recursion: AbstractRecursion, steps: Step) -> bool:
+        """Whether these steps, (T,) or (B, T), are walked side by side: one stretch each, padded only in a batch."""
+        whole = steps.first is None and (steps.padding is None or steps.t.ndim == 2)
+        return recursion.runs_side_by_side and whole
+
     def supports(self, recursion: AbstractRecursion) -> bool:
         """Members say so."""
         return recursion.runs_side_by_side
+
+
+def together(schedule: AbstractSchedule, recursion: AbstractRecursion, steps: Step) -> bool:
+    """Whether a batch is handed to the recursion as it is."""
+    return isinstance(schedule, SideBySide) and schedule.takes(recursion, steps)
