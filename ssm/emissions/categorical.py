@@ -67,6 +67,20 @@ class Categorical(AbstractEmission):
         table = ScaledLikelihood.of(log(self.probs).T)
         return Tabulated(_with_poison(table.weights), _with_poison(table.shift)), self._rows(ys)
 
+    def side_by_side(
+        self, ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None, seen: Bool[Array, "L C"]
+    ) -> tuple[Float[Array, "L K C"], Float[Array, "L C"]]:
+        """See `AbstractEmission.side_by_side`; columns are looked up step by step."""
+        table, ys = self.quicken(ys, us, observed)
+        weights = table.weights.T  # (K, R)
+
+        def one(step: tuple[Array, Array]) -> tuple[Array, Array]:
+            ys, seen = step
+            look_up = lambda array: array.at[..., ys].get(mode="promise_in_bounds")
+            return jnp.where(seen, look_up(weights), 1), jnp.where(seen, look_up(table.shift), 0)
+
+        return jax.lax.map(one, (ys.reshape(seen.shape), seen))
+
     def _rows(self, ys: Int[Array, "T"]) -> Int[Array, "T"]:
         """Rows of a table of C symbols and, for symbols out of range, one more."""
         return jnp.where((ys >= 0) & (ys < self.num_classes), ys, self.num_classes)

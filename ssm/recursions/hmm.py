@@ -250,10 +250,9 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """The chain in lanes, and what makes log p(y_t | y_<t) of its normalisers."""
         layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
         split = layout.split(steps)
-        rows = self.emission.rows(split.y, split.u, split.observed).reshape(-1, layout.depth, layout.lanes)
         real, observed = layout.real(steps), self._informed(split)
         seen = real if observed is None else real & _seen(observed).reshape(real.shape)
-        weights, shift = lanes.scaled(rows, seen)
+        weights, shift = self.emission.side_by_side(split.y, split.u, split.observed, seen)
         chain = lanes.Chain(self.initial, self.transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
         return chain, lambda totals: layout.join(jnp.where(seen, jnp.log(totals) + shift, 0))
 
