@@ -1,7 +1,8 @@
-"""`python -m benchmarks [name ...] [--readme]`: run questions, print their tables, write them into the README."""
+"""`python -m benchmarks [name ...] [--quick] [--readme]`: run questions, print tables, write them into the README."""
 
 import argparse
 import importlib
+import inspect
 import pathlib
 import sys
 
@@ -18,7 +19,7 @@ SHOWN = (
     "kalman_evidence_vs_peers",
     "hmm_million_steps",
 )
-NO_QUESTIONS = {"__init__", "__main__", "timing"}
+NO_QUESTIONS = {"__init__", "__main__", "timing", "hmm_peers"}
 
 
 def main() -> int:
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--readme", action="store_true", help="write the tables between the benchmark markers of README.md"
     )
+    parser.add_argument("--quick", action="store_true", help="a part of those that take minutes")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(names)
     if unknown:
@@ -39,7 +41,9 @@ def main() -> int:
     tables = []
     for name in arguments.names or SHOWN:
         try:
-            tables.append(importlib.import_module(f"benchmarks.{name}").main())
+            question = importlib.import_module(f"benchmarks.{name}").main
+            shorter = arguments.quick and "quick" in inspect.signature(question).parameters
+            tables.append(question(quick=True) if shorter else question())
         except ModuleNotFoundError as error:
             print(f'{name}: {error.name} is missing; pip install -e ".[bench]"', file=sys.stderr)
             return 2

@@ -32,7 +32,7 @@ def main() -> str:
         run, peer = lambda: ours(model, symbols), lambda: theirs(logits, symbols)
         same(run()[0], peer()[0], 1e-5, "evidence")
         # Entries of the transition gradient are sums of 10⁴ float32 terms that nearly cancel: absolute agreement.
-        np.testing.assert_allclose(run()[1]._transition.logits, peer()[1][1], atol=0.02)
+        np.testing.assert_allclose(run()[1]._transition._probs.logits, peer()[1][1], atol=0.02)
         first, first_peer = cold(run), cold(peer)
         warm, warm_peer = in_turn(run, peer, 15)
         memory, memory_peer = peak(ours, model, symbols), peak(theirs, logits, symbols)
