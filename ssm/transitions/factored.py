@@ -133,9 +133,9 @@ class Sparse(AbstractTransition):
         return self.probs.shape[0]
 
     def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """The sum of what arrives in each state: gathered, since scattering is slow."""
-        flow = (probs[:, None] * self.probs).reshape(-1)  # (K E,)
-        return jnp.sum(flow.at[self.arrivals].get(mode="fill", fill_value=0), axis=1)
+        """The sum of what arrives in each state, scattered: gathering would pay for the state with most arrivals."""
+        flow = probs[:, None] * self.probs
+        return jnp.zeros_like(probs).at[self.successors.reshape(-1)].add(flow.reshape(-1))
 
     def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """The average over each state's successors."""
@@ -155,9 +155,16 @@ class Sparse(AbstractTransition):
         return jnp.max(moves.at[self.arrivals].get(mode="fill", fill_value=-jnp.inf), axis=1)
 
     def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Float[Array, "K E"]:
-        """Expected uses of each move, one of the E at a time."""
-        uses = [jnp.sum(before * gain[:, self.successors[:, e]], axis=0) for e in range(self.successors.shape[1])]
-        return self.probs * jnp.stack(uses, axis=1)
+        """Expected uses of each move, one time after the other: no second (M, K) array is made."""
+        successors = self.successors.T  # (E, K): long rows
+
+        @jax.checkpoint
+        def add(total: Float[Array, "E K"], move: tuple[Array, Array]) -> tuple[Float[Array, "E K"], None]:
+            before, gain = move
+            return total + before * gain[successors], None
+
+        uses, _ = jax.lax.scan(add, jnp.zeros(successors.shape, before.dtype), (before, gain))
+        return self.probs * uses.T
 
     def expected_log_prob(self, counts: Float[Array, "K E"], us: PyTree) -> Scalar:
         """Σ counts log probs."""
