@@ -40,7 +40,7 @@ class LBFGS(eqx.Module):
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
         free, fixed = eqx.partition(model, trainable(model, job.frozen))
-        plan = Plan(self.memory, self.line_search, resolve("auto", model))
+        plan = Plan(self.memory, self.line_search, resolve("auto", model, sequences.steps.t.shape))
         dtype = float_dtype(model)
         count, tolerance = (jnp.asarray(number, dtype) for number in (job.observations, self.tol * job.observations))
 
