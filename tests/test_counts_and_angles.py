@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 import ssm
-from ssm.distributions import WeightedMixture, quantile
+from ssm.distributions import WeightedMixture, quantile, student_t
 from ssm.distributions import counts as of_counts
 from ssm.distributions.angles import von_mises
 from ssm.distributions.positive import exponential, gamma
@@ -149,6 +149,17 @@ def test_quantiles_of_mixtures_of_counts() -> None:
     answer = np.asarray(jax.jit(jax.vmap(lambda q: quantile(parts, q)))(levels))
     assert (answer == np.round(answer)).all()
     assert (cumulative(answer) >= levels).all() and (cumulative(answer - 1) < levels).all()
+
+
+def test_what_has_no_weight_may_be_infinite() -> None:
+    """A Student t of 1.5 degrees of freedom has no variance, one of half a degree no mean: beside a weight of one."""
+    df, loc = jnp.asarray([5.0, 1.5, 0.5]), jnp.asarray([[2.0, 3.0], [0.0, 1.0], [1.0, -1.0]])
+    given = lambda k: student_t(loc[k], jnp.ones(2), jnp.broadcast_to(df[k], (2,)))
+    alone = WeightedMixture(given, jnp.arange(3), log(jnp.asarray([1.0, 0.0, 0.0])))
+    np.testing.assert_array_equal(alone.mean(), [2.0, 3.0])
+    np.testing.assert_allclose(alone.variance(), [5 / 3, 5 / 3], rtol=1e-12)  # df / (df - 2)
+    shared = WeightedMixture(given, jnp.arange(3), log(jnp.asarray([0.5, 0.5, 0.0])))
+    np.testing.assert_array_equal(shared.variance(), np.inf)
 
 
 @pytest.mark.parametrize("name", dear("poisson", "multinomial", "von-mises"))

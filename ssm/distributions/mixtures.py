@@ -56,4 +56,6 @@ class WeightedMixture(eqx.Module):
         return self.given(jax.tree.map(lambda points: points[i], self.points)).sample(seed=for_y)
 
     def _average(self, values: Float[Array, "P *event"]) -> Float[Array, "*event"]:
-        return jnp.tensordot(jax.nn.softmax(self.log_weights), values, 1, precision="highest")
+        weights = jax.nn.softmax(self.log_weights)
+        there = weights.reshape(-1, *(1,) * (values.ndim - 1)) > 0  # what does not count may be infinite
+        return jnp.tensordot(weights, jnp.where(there, values, 0), 1, precision="highest")
