@@ -81,6 +81,12 @@ def test_labels_stand_beside_the_inputs_of_the_emission() -> None:
         ssm.log_prob(model, ys, {"labels": np.full(6, -1)})
 
 
+def test_particles_would_ignore_labels_and_say_so() -> None:
+    for emission in (Labelled(plain()), ssm.emissions.Tied(Labelled(plain()), [0, 1])):
+        with pytest.raises(TypeError, match="labels .* would be ignored"):
+            ssm.ParticleFilter(ssm.HMM(INITIAL, TRANSITION, emission), 8)
+
+
 def test_labels_that_are_no_states_are_named() -> None:
     model, ys = ssm.HMM(INITIAL, TRANSITION, Labelled(plain())), np.zeros(2)
     with pytest.raises(ValueError, match=r"labels lie in 0 .. 1, .* got 2"):

@@ -13,6 +13,7 @@ import numpy as np
 from ssm.beliefs import Particles
 from ssm.checks import positive_int
 from ssm.distributions import Distribution, WeightedMixture
+from ssm.emissions.labelled import Labelled
 from ssm.linalg import multiply
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
@@ -40,8 +41,8 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
     An observation that no particle can explain gives evidence -inf and leaves the weights as they were.
     Gradients follow the particles through reparameterised draws and through their weights, but not through
     the choice of who survives, nor through draws of discrete states: finite, and biased for it.
-    Smoothing takes O(P²) work and memory per step. Raises TypeError for a model that cannot be drawn from,
-    ValueError for a threshold outside [0, 1].
+    Smoothing takes O(P²) work and memory per step. Raises TypeError for a model that cannot be drawn from or reads
+    labels, ValueError for a threshold outside [0, 1].
     """
 
     is_stochastic: ClassVar[bool] = True
@@ -55,6 +56,11 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
             raise TypeError(
                 "model: expected one that can be drawn from, such as ssm.StateSpaceModel, ssm.HMM or "
                 f"ssm.LinearGaussian, got {type(model).__name__}"
+            )
+        if _has_labels(model):
+            raise TypeError(
+                "model: particles are weighed by p(y | x) alone, so the labels of an ssm.emissions.Labelled would be "
+                "ignored; filter the HMM itself, which is exact, or leave the emission unlabelled"
             )
         if isinstance(resample_below, bool) or not isinstance(resample_below, Real):
             raise TypeError(f"resample_below: expected a number, got {resample_below!r}")
@@ -193,6 +199,11 @@ def systematic(key: Key, weights: Float[Array, "P"]) -> Int[Array, "P"]:
     below_one = 1 - jnp.finfo(weights.dtype).epsneg
     teeth = (jnp.arange(size).astype(weights.dtype) + jax.random.uniform(key, dtype=weights.dtype)) / size
     return jnp.searchsorted(edges / edges[-1], jnp.minimum(teeth, below_one), side="right").astype(int)
+
+
+def _has_labels(model: PyTree) -> bool:
+    labelled = lambda part: isinstance(part, Labelled)
+    return any(labelled(part) for part in jax.tree.leaves(model, is_leaf=labelled))
 
 
 def _needed(key: Key | None) -> Key:
