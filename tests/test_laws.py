@@ -57,11 +57,13 @@ class Case:
 
 
 def draw_case(data: st.DataObject, member: Member, total: int, *lead: int, components: bool = True) -> Case:
-    """A case of `total` steps; whole steps or, if `components`, single components are missing."""
+    """A case of `total` steps; whole steps or, if `components`, single components are missing, where any may be."""
     seed = data.draw(st.integers(0, 99), label="seed")
     rng = np.random.default_rng(seed)
     model = member.model(seed)
     ys = zoo.observations(model, rng, *lead, total)
+    if not member.gaps:
+        return Case(model, ys, zoo.inputs(model, rng, *lead, total), np.ones((*lead, total), bool), jax.random.key(seed))
     shape = ys.shape if components and data.draw(st.booleans(), label="components") else (*lead, total)
     mask = data.draw(st.lists(st.booleans(), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))), label="mask")
     return Case(model, ys, zoo.inputs(model, rng, *lead, total), np.array(mask).reshape(shape), jax.random.key(seed))

@@ -31,10 +31,15 @@ class Member:
     reversible: bool = True  # smooth, posterior_sample
     draws: bool = True  # the model holds a generative story: simulate
     scores: bool = True  # the evidence of a step is the density that `emit` predicts, not a bound on it
+    gaps: bool = True  # observations may be missing
 
     def model(self, seed: int = 0) -> Any:
         """One model, its parameters drawn from `seed`."""
         return eqx.filter_jit(self.make)(jax.random.key(seed))  # one program instead of dozens of small ones
+
+    def mask(self, total: int, *missing: int) -> np.ndarray:
+        """All of `total` steps observed but the `missing` ones, if any may be missing."""
+        return ~np.isin(np.arange(total), missing if self.gaps else ())
 
     @property
     def is_markov(self) -> bool:
@@ -195,6 +200,14 @@ def variational_rnn(key: jax.Array) -> ssm.VRNN:
     return ssm.VRNN(cell, head, 2, key=for_rest)
 
 
+def autoregressive_hmm(key: jax.Array) -> ssm.ARHMM:
+    """Two states, vectors of two, two lags."""
+    keys = iter(jax.random.split(key, 5))
+    rows = lambda *lead: jax.random.dirichlet(next(keys), jnp.ones(2), lead)
+    weights, bias = jax.random.normal(next(keys), (2, 2, 4)) / 4, jax.random.normal(next(keys), (2, 2))
+    return ssm.ARHMM(rows(), rows(2), weights, bias, covariance(next(keys), 2, 2))
+
+
 def change_point(key: jax.Array) -> ssm.ChangePoint:
     """Vectors of two components whose means and variances change, with a hazard that rises; few runs are kept."""
     segment = ssm.conjugate.NormalInverseGamma(jax.random.normal(key, (2,)), 0.5, 2.5, jnp.array([1.0, 2.0]))
@@ -210,6 +223,7 @@ MEMBERS = [
     Member("SemiMarkov-normal", semi_markov, COMPOSED),
     Member("Factorial-additive", factorial_hmm, COMPOSED),
     Member("Coupled-categorical", coupled_hmm, COMPOSED),
+    Member("Autoregressive", autoregressive_hmm, IN_ORDER, gaps=False),
     Member("LinearGaussian-plain", linear_gaussian(), COMPOSED),
     Member("LinearGaussian-inputs", linear_gaussian(biases=True, num_inputs=2), COMPOSED),
     Member("LinearGaussian-in-time", linear_gaussian(COVERED, biases=True, num_inputs=2), COMPOSED),
