@@ -63,7 +63,8 @@ def draw_case(data: st.DataObject, member: Member, total: int, *lead: int, compo
     model = member.model(seed)
     ys = zoo.observations(model, rng, *lead, total)
     if not member.gaps:
-        return Case(model, ys, zoo.inputs(model, rng, *lead, total), np.ones((*lead, total), bool), jax.random.key(seed))
+        seen = np.ones((*lead, total), bool)
+        return Case(model, ys, zoo.inputs(model, rng, *lead, total), seen, jax.random.key(seed))
     shape = ys.shape if components and data.draw(st.booleans(), label="components") else (*lead, total)
     mask = data.draw(st.lists(st.booleans(), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))), label="mask")
     return Case(model, ys, zoo.inputs(model, rng, *lead, total), np.array(mask).reshape(shape), jax.random.key(seed))
