@@ -12,6 +12,7 @@ from ssm.climbing import climb
 from ssm.distributions import Distribution as AnyDistribution
 from ssm.distributions import marginal_log_prob, num_symbols, one_event
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.components import weights_seen
 from ssm.parameters import trainable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.trees import float_dtype, index
@@ -99,8 +100,10 @@ class Distribution(AbstractEmission):
 
         def density(y: Array, u: Any, seen: Array | None, parameters: PyTree) -> Array:
             made = one_event(self.fn(parameters, u))
-            value = made.log_prob(y) if not components else marginal_log_prob(made, y, seen)
-            return value if seen is None else jnp.where(jnp.any(seen), value, 0)
+            if seen is None:
+                return jnp.asarray(made.log_prob(y))
+            value = marginal_log_prob(made, y, seen) if components else made.log_prob(y)
+            return jnp.where(jnp.any(seen), value, 0)
 
         states = jax.vmap(density, (None, None, None, 0))
         return jax.vmap(lambda y, u, seen: states(y, u, seen, self.parameters))(ys, us, observed)
@@ -118,8 +121,7 @@ class Distribution(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> "Distribution":
         """Some steps of L-BFGS, all states at once."""
-        if observed is not None:
-            weights = jnp.where(jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None], weights, 0)
+        weights = weights_seen(weights, observed)
         free, fixed = eqx.partition(self, trainable(self, tuple(frozen)))
         total = jnp.maximum(jnp.sum(weights), 1)
 

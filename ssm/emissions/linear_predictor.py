@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
+from ssm.emissions.components import by_component, flag_each, sum_components, weights_seen
 from ssm.emissions.numeric import newton
 from ssm.linalg import multiply
 from ssm.shapes import Array, Bool, Float, Key
-
-# Up to this many components are summed one by one in one loop; beyond, the loop is compiled once.
-UNROLLED = 8
 
 
 def check_coefficients(weights: Any, bias: Any) -> tuple[Array, Array]:
@@ -39,30 +37,14 @@ def sum_of_densities(
     bias: Float[Array, "K *event"],
     *others: Float[Array, "K *event"],
 ) -> Float[Array, "T K"]:
-    """Σ_n density(η_n (T, K), y_n (T, 1), others_n (K,)), without the components that are missing.
+    """Σ_n density(η_n (T, K), y_n (T, 1), others_n (K,)), without the components that are missing."""
 
-    Component by component, so that no (T, K, N) array is made.
-    """
-    size = ys.shape[1] if ys.ndim == 2 else 1
-    first = lambda array: jnp.moveaxis(array.reshape(array.shape[0], size, *array.shape[ys.ndim :]), 1, 0)
-    rows = ys.reshape(-1, size).T[..., None]  # (N, T, 1)
-    seen = None
-    if observed is not None and observed.ndim == ys.ndim:
-        seen = observed.reshape(-1, size).T[..., None]
+    def component(
+        y: Float[Array, "T 1"], slope: Float[Array, "K U"], offset: Float[Array, "K"], *rest: Float[Array, "K"]
+    ) -> Float[Array, "T K"]:
+        return density(multiply(us, slope.T) + offset, y, *rest)
 
-    def component(parts: tuple) -> Float[Array, "T K"]:
-        y, there, slope, offset, rest = parts
-        term = density(multiply(us, slope.T) + offset, y, *rest)
-        return term if there is None else jnp.where(there, term, 0)
-
-    parts = (rows, seen, first(weights), first(bias), tuple(first(each) for each in others))
-    if size > UNROLLED:
-        begin = jnp.zeros((ys.shape[0], bias.shape[0]), bias.dtype)
-        return jax.lax.scan(lambda total, part: (total + component(part), None), begin, parts)[0]
-    total = component(jax.tree.map(lambda leaf: leaf[0], parts))
-    for n in range(1, size):
-        total = total + component(jax.tree.map(lambda leaf, n=n: leaf[n], parts))
-    return total
+    return sum_components(component, (ys,), by_component(observed, ys), weights, bias, *others)
 
 
 def climb_canonical(
@@ -86,8 +68,7 @@ def climb_canonical(
     free = free.at[:inputs].set(0) if "weights" in frozen else free
     free = free.at[inputs].set(0) if "bias" in frozen else free
     slope, curvature = jax.vmap(jax.grad(cumulant)), jax.vmap(jax.grad(jax.grad(cumulant)))
-    flags = jnp.ones(ys.shape, bool) if observed is None else observed
-    flags = jnp.broadcast_to(flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim)), ys.shape)
+    flags = jnp.ones(ys.shape, bool) if observed is None else flag_each(observed, ys)
 
     def one(share: Float[Array, "M"], y: Float[Array, "M"], start: Float[Array, "D"]) -> Float[Array, "D"]:
         def objective(coefficients: Float[Array, "D"]) -> Float[Array, ""]:
@@ -117,4 +98,4 @@ def uneven_shares(
 ) -> Float[Array, "M K"]:
     """Random weights of M observations for K states, most of each state's on a few: a start for a fit."""
     shares = jax.random.exponential(key, (us.shape[0], num_states), us.dtype) ** 3
-    return shares if observed is None else jnp.where(observed[:, None], shares, 0)
+    return weights_seen(shares, observed)

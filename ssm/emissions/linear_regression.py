@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.least_squares import Moments, regress
+from ssm.emissions.components import flag_each
+from ssm.emissions.least_squares import regress
 from ssm.emissions.linear_predictor import check_coefficients, linear_predictor, sum_of_densities, uneven_shares
+from ssm.emissions.scatter import Scatters
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key
 
@@ -80,20 +82,19 @@ class LinearRegression(AbstractEmission):
         ys: Float[Array, "M *event"],
         us: Float[Array, "M U"],
         observed: Bool[Array, "M *parts"] | None,
-    ) -> Moments:
+    ) -> Scatters:
         """Moments of [u, y_n] for every component and state, leaves (N, K, ...)."""
         size = ys.shape[1] if ys.ndim == 2 else 1
-        flags = jnp.ones(ys.shape, bool) if observed is None else observed
-        flags = jnp.broadcast_to(flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim)), ys.shape)
+        flags = jnp.ones(ys.shape, bool) if observed is None else flag_each(observed, ys)
 
-        def component(parts: tuple) -> Moments:
+        def component(parts: tuple) -> Scatters:
             y, seen = parts
             rows = jnp.concatenate([us, y[:, None]], axis=1)
-            return jax.lax.map(lambda share: Moments.of(jnp.where(seen, share, 0), rows), weights.T)
+            return jax.lax.map(lambda share: Scatters.of(jnp.where(seen, share, 0), rows), weights.T)
 
         return jax.lax.map(component, (ys.reshape(-1, size).T, flags.reshape(-1, size).T))
 
-    def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "LinearRegression":
+    def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "LinearRegression":
         """Least squares from the moments."""
         keep = "weights" in frozen, "bias" in frozen
         one = lambda moments, weights, bias: regress(moments, weights[None], bias[None], *keep)
@@ -105,8 +106,8 @@ class LinearRegression(AbstractEmission):
         scale = self.scale if "scale" in frozen else scale
         return LinearRegression(whole(weights, self.weights), whole(bias, self.bias), scale, self.minimum_scale)
 
-    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
-        """The moments of both together."""
+    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
+        """See `Scatters.blend`."""
         return old.blend(new, rate)
 
     def restart(

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.least_squares import Moments, regress
+from ssm.emissions.components import weights_seen
+from ssm.emissions.least_squares import regress
 from ssm.emissions.linear_predictor import check_coefficients, linear_predictor, uneven_shares
 from ssm.emissions.multivariate_normal import at_least, complete
+from ssm.emissions.scatter import Scatters
 from ssm.linalg import multiply
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key
@@ -95,24 +97,22 @@ class MultivariateLinearRegression(AbstractEmission):
         ys: Float[Array, "M N"],
         us: Float[Array, "M U"],
         observed: Bool[Array, "M *parts"] | None,
-    ) -> Moments:
+    ) -> Scatters:
         """Moments of [u, y] for every state; what is missing enters by its conditional moments."""
-        if observed is not None:
-            weights = jnp.where(jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None], weights, 0)
+        weights = weights_seen(weights, observed)
 
-        def one_state(parts: tuple) -> Moments:
+        def one_state(parts: tuple) -> Scatters:
             share, slope, bias, covariance = parts
             if observed is None or observed.ndim == 1:
-                return Moments.of(share, jnp.concatenate([us, ys], axis=1))
+                return Scatters.of(share, jnp.concatenate([us, ys], axis=1))
             expected = multiply(us, slope.T) + bias
             around, extra = complete(share, ys - expected, observed, jnp.zeros_like(bias), covariance)
-            moments = Moments.of(share, jnp.concatenate([us, around + expected], axis=1))
-            size = us.shape[1]
-            return moments._replace(scatter=moments.scatter.at[size:, size:].add(extra))
+            unseen = jnp.pad(extra, (us.shape[1], 0))  # inputs are seen whole
+            return Scatters.of(share, jnp.concatenate([us, around + expected], axis=1)).plus(unseen)
 
         return jax.lax.map(one_state, (weights.T, self.weights, self.bias, self.covariance))
 
-    def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "MultivariateLinearRegression":
+    def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "MultivariateLinearRegression":
         """Least squares from the moments."""
         keep = "weights" in frozen, "bias" in frozen
         one = lambda moments, slope, bias: regress(moments, slope, bias, *keep)
@@ -122,8 +122,8 @@ class MultivariateLinearRegression(AbstractEmission):
         covariance = jnp.where(keep_covariance[:, None, None], self.covariance, covariance)
         return MultivariateLinearRegression(weights, bias, covariance, self.minimum_scale)
 
-    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
-        """The moments of both together."""
+    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
+        """See `Scatters.blend`."""
         return old.blend(new, rate)
 
     def restart(

@@ -73,24 +73,6 @@ class MultivariateNormal(AbstractEmission):
         """The mixture of multivariate normals."""
         return multivariate_normal_mixture(probs, self.loc, self.root)
 
-    def maximise(
-        self,
-        weights: Float[Array, "M K"],
-        ys: Float[Array, "M N"],
-        us: PyTree,
-        observed: Bool[Array, "M *parts"] | None,
-        frozen: frozenset[str] = frozenset(),
-    ) -> "MultivariateNormal":
-        """Weighted means and covariances, state by state."""
-        if observed is not None and observed.ndim == 1:
-            weights, observed = jnp.where(observed[:, None], weights, 0), None
-        keep_loc = "loc" in frozen
-        each = jax.vmap(lambda w, loc, covariance: _moments(w, ys, observed, loc, covariance, keep_loc), (1, 0, 0))
-        loc, covariance = each(weights, self.loc, self.covariance)
-        covariance = jax.vmap(lambda c: at_least(c, self.minimum_scale**2))(covariance)
-        covariance = self.covariance if "covariance" in frozen else covariance
-        return MultivariateNormal(loc, covariance, self.minimum_scale)
-
     def sums(
         self,
         weights: Float[Array, "M K"],
@@ -101,8 +83,14 @@ class MultivariateNormal(AbstractEmission):
         """Weighted counts, means and scatter matrices; missing components count by their conditional moments."""
         weights = weights_seen(weights, observed)
         parts = observed if observed is not None and observed.ndim == 2 else None
-        each = jax.vmap(lambda w, loc, covariance: _scatter(w, ys, parts, loc, covariance), (1, 0, 0))
-        return Scatters(*each(weights, self.loc, self.covariance))
+
+        def one_state(weights: Float[Array, "M"], loc: Float[Array, "N"], covariance: Float[Array, "N N"]) -> Scatters:
+            if parts is None:
+                return Scatters.of(weights, ys)
+            completed, unseen = complete(weights, ys, parts, loc, covariance)
+            return Scatters.of(weights, completed).plus(unseen)
+
+        return jax.vmap(one_state, (1, 0, 0))(weights, self.loc, self.covariance)
 
     def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "MultivariateNormal":
         """Weighted means and covariances, state by state."""
@@ -162,43 +150,6 @@ def normal_table(
         return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
 
     return jax.vmap(one_state, (1, 0), 1)(residuals, roots)
-
-
-def _moments(
-    weights: Float[Array, "M"],
-    ys: Float[Array, "M N"],
-    observed: Bool[Array, "M N"] | None,
-    loc: Float[Array, "N"],
-    covariance: Float[Array, "N N"],
-    keep_loc: bool,
-) -> tuple[Float[Array, "N"], Float[Array, "N N"]]:
-    """Mean and covariance of one state that maximise the expected log-density; the old ones if nothing weighs."""
-    extra = jnp.zeros_like(covariance)
-    if observed is not None:
-        weights = jnp.where(jnp.any(observed, axis=1), weights, 0)
-        ys, extra = complete(weights, ys, observed, loc, covariance)
-    total = jnp.sum(weights)
-    mean = loc if keep_loc else jnp.where(total > 0, ratio(multiply(weights, ys), total), loc)
-    centred = ys - mean
-    spread = ratio(multiply((weights[:, None] * centred).T, centred) + extra, total)
-    return mean, jnp.where(total > 0, spread, covariance)
-
-
-def _scatter(
-    weights: Float[Array, "M"],
-    ys: Float[Array, "M N"],
-    observed: Bool[Array, "M N"] | None,
-    loc: Float[Array, "N"],
-    covariance: Float[Array, "N N"],
-) -> tuple[Float[Array, ""], Float[Array, "N"], Float[Array, "N N"]]:
-    """Weight, mean and products of deviations of one state."""
-    extra = jnp.zeros_like(covariance)
-    if observed is not None:
-        ys, extra = complete(weights, ys, observed, loc, covariance)
-    total = jnp.sum(weights)
-    mean = ratio(multiply(weights, ys), total)
-    centred = ys - mean
-    return total, mean, multiply((weights[:, None] * centred).T, centred) + extra
 
 
 def complete(weights, ys, observed, loc, covariance):

@@ -12,15 +12,12 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.scatter import Moments
+from ssm.emissions.components import UNROLLED, flag_each
+from ssm.emissions.scatter import Moments, moments_of, powers_of, squares_around
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
-from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-
-# Up to this many components are summed one by one in one loop: 3 against 80 ns a step (K = 5, N = 3, CPU).
-UNROLLED = 8
 
 
 @final
@@ -103,9 +100,9 @@ class Normal(AbstractEmission):
         """Weighted means and standard deviations of what was observed."""
         if "loc" not in frozen:
             return self.fitted(self.sums(weights, ys, us, observed), frozen)
-        seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
-        count = _powers(weights.T, ys, seen)[0]
-        return self.fitted(Moments(count, self.loc, _squares(weights.T, ys, seen, self.loc)), frozen)
+        seen = None if observed is None else flag_each(observed, ys).astype(ys.dtype)
+        count = powers_of(weights.T, ys, seen)[0]
+        return self.fitted(Moments(count, self.loc, squares_around(weights.T, ys, seen, self.loc)), frozen)
 
     def sums(
         self,
@@ -115,8 +112,8 @@ class Normal(AbstractEmission):
         observed: Bool[Array, "M *parts"] | None,
     ) -> Moments:
         """Weighted counts, means and squared deviations of what was observed."""
-        seen = None if observed is None else _per_component(observed, ys).astype(ys.dtype)
-        return _moments(weights.T, ys, seen, jnp.mean(self.loc, axis=0))
+        seen = None if observed is None else flag_each(observed, ys).astype(ys.dtype)
+        return moments_of(weights.T, ys, seen, jnp.mean(self.loc, axis=0))
 
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "Normal":
         """Weighted means and standard deviations."""
@@ -156,67 +153,3 @@ class Normal(AbstractEmission):
 
 def _scaled(ys: Array, loc: Array, scale: Array) -> Array:
     return (ys - loc) * (1 / scale)
-
-
-def _moments(
-    columns: Float[Array, "K M"],
-    ys: Float[Array, "M *event"],
-    seen: Float[Array, "M *event"] | None,
-    centre: Float[Array, "*event"],
-) -> Moments:
-    """Counts, means and squared deviations around them, by one matrix product if that keeps the digits."""
-    count, first, second = _powers(columns, ys - centre, seen)
-    offset = ratio(first, count)
-    mean = centre + offset
-    # A difference of two moments loses the digits that they share: at most six bits here, else a second pass.
-    deviations = second - first * offset
-    exact = jnp.all(deviations * 64 >= second)
-    scatter = jax.lax.cond(exact, lambda: deviations, lambda: _squares(columns, ys, seen, mean))
-    return Moments(count, mean, scatter)
-
-
-def _powers(
-    columns: Float[Array, "K M"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"] | None
-) -> tuple[Float[Array, "K *event"], ...]:
-    """Σ_m weights, Σ_m weights y and Σ_m weights y² over what was seen, for every state and component."""
-    rows = ys.reshape(len(ys), -1).T  # (N, M): a product over long rows is twice as fast as one over columns
-    there = jnp.ones_like(rows[:1]) if seen is None else seen.reshape(len(ys), -1).T
-    powers = jnp.concatenate([there, rows * there, rows**2 * there])
-    sums = multiply_rows(columns, powers)
-    each = jnp.split(sums, [len(there), len(there) + len(rows)], axis=1)
-    return tuple(jnp.broadcast_to(part.reshape(-1, *_event(part, ys)), (len(columns), *ys.shape[1:])) for part in each)
-
-
-def _event(part: Float[Array, "K J"], ys: Float[Array, "M *event"]) -> tuple[int, ...]:
-    """The shape of J numbers per state: one for each component, or one for all."""
-    return ys.shape[1:] if part.shape[1] == max(ys[0].size, 1) else (1,) * (ys.ndim - 1)
-
-
-def _squares(
-    columns: Float[Array, "K M"],
-    ys: Float[Array, "M *event"],
-    seen: Float[Array, "M *event"] | None,
-    loc: Float[Array, "K *event"],
-) -> Float[Array, "K *event"]:
-    """Σ_m weights (y - loc)² over what was seen.
-
-    Around the new mean, not as a difference of large moments: float32 keeps its digits. Component by component,
-    so that no (M, K, N) array is made.
-    """
-
-    def component(ys: Float[Array, "M"], seen: Float[Array, "M"] | None, loc: Float[Array, "K"]) -> Float[Array, "K"]:
-        weights = columns if seen is None else columns * seen
-        return multiply(weights * (ys - loc[:, None]) ** 2, jnp.ones((ys.shape[0], 1), ys.dtype))[:, 0]
-
-    if ys.ndim == 1:
-        return component(ys, seen, loc)
-    rows, there = ys.T, None if seen is None else seen.T  # (N, M)
-    if len(rows) <= 4 * UNROLLED:
-        each = [component(rows[n], None if there is None else there[n], loc[:, n]) for n in range(len(rows))]
-        return jnp.stack(each, axis=1)
-    return jax.lax.map(lambda each: component(*each), (rows, there, loc.T)).T
-
-
-def _per_component(observed: Bool[Array, "M *parts"], ys: Array) -> Bool[Array, "M *event"]:
-    """Flags per step (M,) or per component (M, N), as one flag per entry of ys."""
-    return jnp.broadcast_to(observed.reshape(observed.shape + (1,) * (ys.ndim - observed.ndim)), ys.shape)

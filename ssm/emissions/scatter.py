@@ -3,7 +3,11 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 
+from ssm.emissions.components import UNROLLED
+from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.shapes import Array, Float
 
@@ -32,20 +36,32 @@ class Moments(eqx.Module):
 class Scatters(eqx.Module):
     """As `Moments`, with the matrices of products of deviations."""
 
-    count: Float[Array, "K"]
-    mean: Float[Array, "K N"]
-    scatter: Float[Array, "K N N"]
+    count: Float[Array, "*batch"]
+    mean: Float[Array, "*batch N"]
+    scatter: Float[Array, "*batch N N"]
 
-    def around(self, centre: Float[Array, "K N"]) -> Float[Array, "K N N"]:
+    @classmethod
+    def of(cls, weights: Float[Array, "M"], rows: Float[Array, "M N"]) -> "Scatters":
+        """Those of M weighted rows; zero if nothing weighs."""
+        count = jnp.sum(weights)
+        mean = ratio(multiply(weights, rows), count)
+        centred = rows - mean
+        return cls(count, mean, multiply((weights[:, None] * centred).T, centred))
+
+    def around(self, centre: Float[Array, "*batch N"]) -> Float[Array, "*batch N N"]:
         """Products of deviations from another centre."""
-        return self.scatter + self.count[:, None, None] * _products(self.mean - centre)
+        return self.scatter + self.count[..., None, None] * _products(self.mean - centre)
 
     def blend(self, other: "Scatters", rate: Array) -> "Scatters":
         """As for `Moments`."""
         count, share, mean, difference = _blend_means(self, other, rate)
         scatter = (1 - rate) * self.scatter + rate * other.scatter
-        between = ((1 - rate) * self.count)[:, None, None] * share[:, :, None] * _products(difference)
+        between = ((1 - rate) * self.count)[..., None, None] * share[..., None] * _products(difference)
         return Scatters(count, mean, scatter + between)
+
+    def plus(self, extra: Float[Array, "*batch N N"]) -> "Scatters":
+        """With what is not seen of the deviations added."""
+        return Scatters(self.count, self.mean, self.scatter + extra)
 
 
 def _blend_means(old: Any, new: Any, rate: Array) -> tuple[Array, Array, Array, Array]:
@@ -57,5 +73,64 @@ def _blend_means(old: Any, new: Any, rate: Array) -> tuple[Array, Array, Array, 
     return count, share, old.mean + share * difference, difference
 
 
-def _products(vectors: Float[Array, "K N"]) -> Float[Array, "K N N"]:
-    return vectors[:, :, None] * vectors[:, None, :]
+def _products(vectors: Float[Array, "*batch N"]) -> Float[Array, "*batch N N"]:
+    return vectors[..., :, None] * vectors[..., None, :]
+
+
+def moments_of(
+    columns: Float[Array, "K M"],
+    ys: Float[Array, "M *event"],
+    seen: Float[Array, "M *event"] | None,
+    centre: Float[Array, "*event"],
+) -> Moments:
+    """Counts, means and squared deviations around them, by one matrix product if that keeps the digits."""
+    count, first, second = powers_of(columns, ys - centre, seen)
+    offset = ratio(first, count)
+    mean = centre + offset
+    # A difference of two moments loses the digits that they share: at most six bits here, else a second pass.
+    deviations = second - first * offset
+    exact = jnp.all(deviations * 64 >= second)
+    scatter = jax.lax.cond(exact, lambda: deviations, lambda: squares_around(columns, ys, seen, mean))
+    return Moments(count, mean, scatter)
+
+
+def powers_of(
+    columns: Float[Array, "K M"], ys: Float[Array, "M *event"], seen: Float[Array, "M *event"] | None
+) -> tuple[Float[Array, "K *event"], ...]:
+    """Σ_m weights, Σ_m weights y and Σ_m weights y² over what was seen, for every state and component."""
+    rows = ys.reshape(len(ys), -1).T  # (N, M): a product over long rows is twice as fast as one over columns
+    there = jnp.ones_like(rows[:1]) if seen is None else seen.reshape(len(ys), -1).T
+    powers = jnp.concatenate([there, rows * there, rows**2 * there])
+    sums = multiply_rows(columns, powers)
+    each = jnp.split(sums, [len(there), len(there) + len(rows)], axis=1)
+    return tuple(jnp.broadcast_to(part.reshape(-1, *_event(part, ys)), (len(columns), *ys.shape[1:])) for part in each)
+
+
+def _event(part: Float[Array, "K J"], ys: Float[Array, "M *event"]) -> tuple[int, ...]:
+    """The shape of J numbers per state: one for each component, or one for all."""
+    return ys.shape[1:] if part.shape[1] == max(ys[0].size, 1) else (1,) * (ys.ndim - 1)
+
+
+def squares_around(
+    columns: Float[Array, "K M"],
+    ys: Float[Array, "M *event"],
+    seen: Float[Array, "M *event"] | None,
+    loc: Float[Array, "K *event"],
+) -> Float[Array, "K *event"]:
+    """Σ_m weights (y - loc)² over what was seen.
+
+    Around the new mean, not as a difference of large moments: float32 keeps its digits. Component by component,
+    so that no (M, K, N) array is made.
+    """
+
+    def component(ys: Float[Array, "M"], seen: Float[Array, "M"] | None, loc: Float[Array, "K"]) -> Float[Array, "K"]:
+        weights = columns if seen is None else columns * seen
+        return multiply(weights * (ys - loc[:, None]) ** 2, jnp.ones((ys.shape[0], 1), ys.dtype))[:, 0]
+
+    if ys.ndim == 1:
+        return component(ys, seen, loc)
+    rows, there = ys.T, None if seen is None else seen.T  # (N, M)
+    if len(rows) <= 4 * UNROLLED:
+        each = [component(rows[n], None if there is None else there[n], loc[:, n]) for n in range(len(rows))]
+        return jnp.stack(each, axis=1)
+    return jax.lax.map(lambda each: component(*each), (rows, there, loc.T)).T
