@@ -1,14 +1,22 @@
-"""What a hidden Markov chain is told and counts, and how it runs backwards."""
+"""What a hidden Markov chain is told, what it is expected to have done (Baum & Welch), and how it runs backwards."""
+
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
+from ssm import checks
 from ssm.beliefs import Categorical
+from ssm.emissions.base import AbstractEmission
 from ssm.logspace import ratio
 from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
-from ssm.shapes import Array, Float, Int, Key, PyTree
+from ssm.parameters import Simplex
+from ssm.recursion import Step
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition
+from ssm.trees import index
 
 
 class Known(eqx.Module):
@@ -62,3 +70,84 @@ class ReversedChain(AbstractKernel[Categorical]):
         """The K × K matrix, row j for x_{t+1} = j."""
         joint = self.filtered[:, None] * self.transition.matrix(self.u)
         return MarkovMap(ratio(joint.T, self.predicted[:, None]), jnp.zeros_like(self.filtered))
+
+
+# -- expectations, and what maximises them -------------------------------------------------------------------------
+
+
+def expected_counts(
+    transition: AbstractTransition, steps: Step, predicted: Categorical, filtered: Categorical, smoothed: Categorical
+) -> Counts:
+    """γ, and Σξ as one matrix product; no T × K × K array is made."""
+    # ξ_t(i, j) = filtered_{t-1}(i) A_ij smoothed_t(j) / predicted_t(j), nothing across starts and padding
+    gain = ratio(smoothed.probs, predicted.probs)  # (T, K)
+    states = smoothed.probs
+    if steps.padding is not None:
+        gain, states = (jnp.where(steps.padding[:, None], 0, array) for array in (gain, states))
+    initial = states[0]
+    if steps.first is not None:
+        starts = steps.first.at[0].set(True)[:, None]
+        gain, initial = jnp.where(starts, 0, gain), jnp.sum(jnp.where(starts, states, 0), axis=0)
+    us = index(transition.prepare(steps.u, steps.t), slice(1, None))
+    return Counts(initial, transition.count(filtered.probs[:-1], gain[1:], us), states)
+
+
+def expected_emission(
+    states: Float[Array, "T K"], values: Float[Array, "T K"], observed: Bool[Array, "T *event"] | None
+) -> Scalar:
+    """Σ_t Σ_k states log p(y_t | k), over the observed steps."""
+    seen = (states != 0) if observed is None else any_component(observed)[:, None] & (states != 0)
+    possible = seen & (values != -jnp.inf)  # the impossible has no slope to climb
+    terms = jnp.where(possible, states * jnp.where(possible, values, 0), 0)
+    return jnp.sum(jnp.where(seen & ~possible, -jnp.inf, terms))
+
+
+def pooled_moves(
+    transition: AbstractTransition, counts: Counts, steps: Step
+) -> tuple[Float[Array, "K"], PyTree, PyTree]:
+    """Starts and moves of all sequences (T,) or (B, T), and what the transition was told of each move."""
+    starts = jnp.sum(counts.initial.reshape(-1, counts.initial.shape[-1]), axis=0)
+    us = transition.prepare(steps.u, steps.t)
+    if steps.t.ndim == 1:
+        return starts, counts.transitions, index(us, slice(1, None))
+    us = jax.tree.map(lambda leaf: leaf[:, 1:].reshape(-1, *leaf.shape[2:]), us)
+    return starts, transition.merge(counts.transitions), us
+
+
+def any_component(observed: Bool[Array, "T *event"]) -> Bool[Array, "T"]:
+    """Where at least one component is observed."""
+    return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)
+
+
+# -- what constructors check ---------------------------------------------------------------------------------------
+
+
+def checked_initial(initial: Any, transition: AbstractTransition, size: int) -> Simplex | None:
+    """The stored initial distribution of K states; None where the transition says it. ValueError for others."""
+    if transition.has_start != (initial is None):
+        own = "has a start of its own: pass None" if transition.has_start else "has no start of its own, got None"
+        raise ValueError(f'initial: expected probabilities (K,), "stationary" or None; this transition {own}')
+    if initial is None:
+        return None
+    if isinstance(initial, str):
+        if initial != "stationary":
+            raise ValueError(f'initial: expected probabilities (K,) or "stationary", got {initial!r}')
+        transition.stationary()  # TypeError here if it has none
+        return None
+    initial = checks.probabilities("initial", initial, ("K",))
+    if initial.shape != (size,):
+        raise ValueError(f"initial: the emission has K = {size} states, got shape {tuple(initial.shape)}")
+    return Simplex.of(initial)
+
+
+def common_inputs(emission: AbstractEmission, transition: AbstractTransition) -> int | None:
+    """How many inputs the emission and the transition read; ValueError if they disagree."""
+    counts = {count for count in (emission.num_inputs, transition.num_inputs) if count != 0}
+    if None in counts or not counts:
+        return None if counts else 0
+    if len(counts) > 1:
+        raise ValueError(
+            f"transition: it reads {transition.num_inputs} inputs per step and the emission {emission.num_inputs}; "
+            "both see the same u_t, so give the ones that are not used zero weights"
+        )
+    return counts.pop()

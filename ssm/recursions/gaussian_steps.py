@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.linalg import multiply, triangular_root
+from ssm.linalg import empty_pivots, multiply, solve_lower, triangular_root
+from ssm.maps.gaussian import GaussianMap
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, PyTree
 
@@ -40,6 +41,24 @@ def condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, A
     joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
     lower = triangular_root(joint)
     return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
+
+
+def conditioned(transition: Dynamics, emission: Dynamics, y: Float[Array, "N"]) -> GaussianMap:
+    """p(x_t | x_{t-1}, y_t) and p(y_t | x_{t-1}) in square-root form (Yaghoobi et al. 2022, eqs. 8-10)."""
+    matrix, offset, noise = transition
+    seeing, shift, blur = emission
+    innovation, gain, root = condition(seeing, noise, blur)
+    # A noise-free view of a noise-free state fixes the past exactly, which this form cannot hold.
+    innovation = jnp.where(jnp.any(empty_pivots(innovation)), jnp.nan, innovation)
+    whitened = solve_lower(innovation, multiply(seeing, matrix))  # (N, D)
+    residual = solve_lower(innovation, y - multiply(seeing, offset) - shift)
+    return GaussianMap(
+        matrix=matrix - multiply(gain, whitened),
+        offset=offset + multiply(gain, residual),
+        noise=root,
+        information=multiply(whitened.T, residual),
+        precision=triangular_root(whitened.T),
+    )
 
 
 def measure(y: Float[Array, "N"], emission: Dynamics, observed: Bool[Array, "N"]) -> Measurement:
@@ -88,3 +107,11 @@ def covariance_of(name: str, array: Any, axes: tuple) -> Covariance:
     """A covariance with or without a leading axis T; the initial one has none."""
     timed = np.ndim(array) == 3 and name != "initial_covariance"
     return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
+
+
+def time_axis(parameters: list[tuple[str, Array | None, int]]) -> int | None:
+    """T of the parameters (name, array, rank when constant) that vary in time, or None; ValueError if T differs."""
+    sizes = {name: array.shape[0] for name, array, rank in parameters if array is not None and array.ndim > rank}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"time-varying parameters must share their leading axis T, got {sizes}")
+    return next(iter(sizes.values()), None)

@@ -1,7 +1,6 @@
 """The hidden Markov model: the recursion whose belief is a distribution over K states."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal, final
 
 import equinox as eqx
@@ -9,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.beliefs import Categorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
@@ -26,7 +24,7 @@ from ssm.recursion import (
     flatten_steps,
     seen_steps,
 )
-from ssm.recursions import lanes
+from ssm.recursions import chain, side_by_side
 from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, inner, normalised, random_like
@@ -67,8 +65,8 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         if transition.num_states != size:
             raise ValueError(f"transition: the emission has K = {size} states, got one of {transition.num_states}")
         self.emission, self._transition = emission, transition
-        self._initial = _initial(initial, transition, size)
-        _common_inputs(emission, transition)
+        self._initial = chain.checked_initial(initial, transition, size)
+        chain.common_inputs(emission, transition)
 
     @property
     def initial(self) -> Float[Array, "K"]:
@@ -115,7 +113,7 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
     @property
     def num_inputs(self) -> int | None:
         """What the emission and the transition read: both see the same inputs."""
-        return _common_inputs(self.emission, self._transition)
+        return chain.common_inputs(self.emission, self._transition)
 
     @property
     def num_steps(self) -> int | None:
@@ -203,84 +201,40 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
 
     def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
         """See `AbstractRecursion`."""
-        chain, evidence = self._lanes(steps, schedule)
-        there = chain.forward()
-        filtered = _still(chain.layout.join(there.filtered), steps)
-        return there.agreed, Categorical(filtered), evidence(there.totals)
+        return self._lanes(steps, schedule).forward()
 
     def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
         """See `AbstractExpectation`."""
-        chain, evidence = self._lanes(steps, schedule)
-        there = chain.forward()
-        back = chain.backward(there)
-        smoothed = _still(chain.layout.join(back.smoothed), steps)
-        return there.agreed & back.agreed, Categorical(smoothed), evidence(there.totals)
+        return self._lanes(steps, schedule).smooth()
 
     def expect_side_by_side(
         self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
     ) -> tuple[Array, Counts, Array]:
         """See `AbstractExpectation`."""
-        chain, evidence = self._lanes(steps, schedule)
-        there = chain.forward()
-        back = chain.backward(there, counted)
-        often = chain.real.astype(back.smoothed.dtype)
-        states = back.smoothed * (often if counted is None else often * counted)[:, None]
-        initial = jnp.sum(states[0], axis=1) if steps.t.ndim == 2 else states[0, :, 0]
-        rows = jnp.swapaxes(states, 0, 1).reshape(self.num_states, -1)  # (K, L C)
-        counts = Counts(initial, self.transition * back.moves, rows.T)
-        return there.agreed & back.agreed, counts, evidence(there.totals)
+        return self._lanes(steps, schedule).expect(counted)
 
     def arrange(self, steps: Step, schedule: Any) -> Step:
         """See `AbstractExpectation`."""
-        layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
-        return dataclasses.replace(layout.split(steps), padding=None)
+        return side_by_side.arranged(steps, self.num_states, schedule)
 
     def arrange_statistics(self, statistics: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
         """See `AbstractExpectation`."""
-        layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
-        if counted is not None:
-            often = lambda leaf: leaf * counted.reshape(-1, *(1,) * (leaf.ndim - 1))
-            statistics = jax.tree.map(often, statistics)
-        states = layout.split(statistics.states)
-        states = jnp.where(layout.real(steps).reshape(-1, 1), states, 0)
-        sums = lambda leaf: jnp.sum(leaf, axis=0) if steps.t.ndim == 2 else leaf
-        return Counts(sums(statistics.initial), sums(statistics.transitions), states)
+        return side_by_side.arranged_counts(statistics, steps, schedule, counted)
 
-    def _lanes(self, steps: Step, schedule: Any) -> tuple[lanes.Chain, Callable[[Array], Array]]:
-        """The chain in lanes, and what makes log p(y_t | y_<t) of its normalisers."""
-        layout = lanes.lay_out(steps, self.num_states, schedule.lanes)
-        split = layout.split(steps)
-        real, observed = layout.real(steps), self._informed(split)
-        seen = real if observed is None else real & _seen(observed).reshape(real.shape)
-        weights, shift = self.emission.side_by_side(split.y, split.u, split.observed, seen)
-        chain = lanes.Chain(self.initial, self.transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
-        return chain, lambda totals: layout.join(jnp.where(seen, jnp.log(totals) + shift, 0))
+    def _lanes(self, steps: Step, schedule: Any) -> side_by_side.InLanes:
+        return side_by_side.InLanes.of(self.emission, self.initial, self.transition, steps, schedule)
 
     # -- learning ---------------------------------------------------------------------------------------------
 
     def statistics(self, steps: Step, predicted: Categorical, filtered: Categorical, smoothed: Categorical) -> Counts:
-        """γ, and Σξ as one matrix product; no T × K × K array is made."""
-        # ξ_t(i, j) = filtered_{t-1}(i) A_ij smoothed_t(j) / predicted_t(j), nothing across starts and padding
-        gain = ratio(smoothed.probs, predicted.probs)  # (T, K)
-        states = smoothed.probs
-        if steps.padding is not None:
-            gain, states = (jnp.where(steps.padding[:, None], 0, array) for array in (gain, states))
-        initial = states[0]
-        if steps.first is not None:
-            starts = steps.first.at[0].set(True)[:, None]
-            gain, initial = jnp.where(starts, 0, gain), jnp.sum(jnp.where(starts, states, 0), axis=0)
-        us = index(self._transition.prepare(steps.u, steps.t), slice(1, None))
-        return Counts(initial, self._transition.count(filtered.probs[:-1], gain[1:], us), states)
+        """γ and Σξ."""
+        return chain.expected_counts(self._transition, steps, predicted, filtered, smoothed)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
         """Q = Σ initial log π + Σ transitions log A + Σ_t Σ_k states log p(y_t | k)."""
-        values = steps.y.values
-        seen = (statistics.states != 0) if steps.observed is None else _seen(steps.observed) & (statistics.states != 0)
-        possible = seen & (values != -jnp.inf)  # the impossible has no slope to climb
-        terms = jnp.where(possible, statistics.states * jnp.where(possible, values, 0), 0)
-        emitted = jnp.sum(jnp.where(seen & ~possible, -jnp.inf, terms))
         us = index(steps.u.transition, slice(1, None))
         moved = self._transition.expected_log_prob(statistics.transitions, us)
+        emitted = chain.expected_emission(statistics.states, steps.y.values, steps.observed)
         return dot_log(statistics.initial, self.initial) + moved + emitted
 
     def log_prior(self) -> Scalar:
@@ -294,15 +248,8 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
             flat = flatten_steps(steps, self.event_shape)
             states = statistics.states.reshape(-1, self.num_states)
             emission = emission.maximise(states, flat.y, flat.u, flat.observed, inner("emission", frozen))
-        starts = statistics.initial.reshape(-1, self.num_states)
-        moves, us = statistics.transitions, self._transition.prepare(steps.u, steps.t)
-        if steps.t.ndim == 1:
-            us = index(us, slice(1, None))
-        else:
-            moves = self._transition.merge(moves)
-            us = jax.tree.map(lambda leaf: leaf[:, 1:].reshape(-1, *leaf.shape[2:]), us)
-        initial, transition = self._move(jnp.sum(starts, axis=0), moves, us, frozen)
-        return HMM(initial, transition, emission)
+        starts, moves, us = chain.pooled_moves(self._transition, statistics, steps)
+        return HMM(*self._moved(starts, moves, us, frozen), emission)
 
     def sums(self, statistics: Counts, steps: Step) -> Sums:
         """Expected starts and moves, and the sums of the emission."""
@@ -326,10 +273,11 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         emission = self.emission
         if "emission" not in frozen:
             emission = emission.fitted(sums.emission, inner("emission", frozen))
-        initial, transition = self._move(sums.initial, sums.transitions, None, frozen)
-        return HMM(initial, transition, emission)
+        return HMM(*self._moved(sums.initial, sums.transitions, None, frozen), emission)
 
-    def _move(self, starts: Float[Array, "K"], moves: PyTree, us: PyTree, frozen: frozenset[str]) -> tuple:
+    def _moved(
+        self, starts: Float[Array, "K"], moves: PyTree, us: PyTree, frozen: frozenset[str]
+    ) -> tuple[Any, AbstractTransition]:
         """The M-step of the chain."""
         held = "transition" in frozen
         below = inner("transition", frozen)
@@ -362,45 +310,3 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
     def observation(self, state: Int[Array, ""], u: Known) -> Any:
         """The emission of `state`."""
         return self.emission.given(state, u.emission)
-
-
-def _still(probs: Float[Array, "*B T K"], steps: Step) -> Float[Array, "*B T K"]:
-    """Beliefs that stay, in the padding after a sequence, what they were at its end."""
-    if steps.padding is None:
-        return probs
-    last = jnp.sum(~steps.padding, axis=-1, keepdims=True, dtype=int) - 1  # (B, 1)
-    times = jnp.minimum(jnp.arange(steps.t.shape[-1]), last)
-    return jnp.take_along_axis(probs, times[..., None], axis=-2)
-
-
-def _seen(observed: Bool[Array, "T *event"]) -> Bool[Array, "T 1"]:
-    return jnp.any(observed.reshape(observed.shape[0], -1), axis=1)[:, None]
-
-
-def _initial(initial: Any, transition: AbstractTransition, size: int) -> Simplex | None:
-    if transition.has_start != (initial is None):
-        own = "has a start of its own: pass None" if transition.has_start else "has no start of its own, got None"
-        raise ValueError(f'initial: expected probabilities (K,), "stationary" or None; this transition {own}')
-    if initial is None:
-        return None
-    if isinstance(initial, str):
-        if initial != "stationary":
-            raise ValueError(f'initial: expected probabilities (K,) or "stationary", got {initial!r}')
-        transition.stationary()  # TypeError here if it has none
-        return None
-    initial = checks.probabilities("initial", initial, ("K",))
-    if initial.shape != (size,):
-        raise ValueError(f"initial: the emission has K = {size} states, got shape {tuple(initial.shape)}")
-    return Simplex.of(initial)
-
-
-def _common_inputs(emission: AbstractEmission, transition: AbstractTransition) -> int | None:
-    counts = {count for count in (emission.num_inputs, transition.num_inputs) if count != 0}
-    if None in counts or not counts:
-        return None if counts else 0
-    if len(counts) > 1:
-        raise ValueError(
-            f"transition: it reads {transition.num_inputs} inputs per step and the emission {emission.num_inputs}; "
-            "both see the same u_t, so give the ones that are not used zero weights"
-        )
-    return counts.pop()

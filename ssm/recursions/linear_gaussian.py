@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.beliefs import Gaussian
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal
-from ssm.linalg import empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
+from ssm.linalg import multiply, solve_lower, solve_lower_transposed
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.parameters import Covariance
 from ssm.recursion import (
@@ -25,11 +25,13 @@ from ssm.recursions.gaussian_steps import (
     Measurement,
     at_times,
     condition,
+    conditioned,
     covariance_of,
     filled,
     in_time,
     measure,
     offsets,
+    time_axis,
 )
 from ssm.shapes import Array, Float, Key, Scalar
 
@@ -94,7 +96,7 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecu
         self.transition_input = in_time("transition_input", transition_input, (state, "U"))
         inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
         self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
-        self._check_time_axes()
+        time_axis(self._timed())
 
     # -- parameters -------------------------------------------------------------------------------------------
 
@@ -132,8 +134,7 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecu
     @property
     def num_steps(self) -> int | None:
         """T of the parameters that vary in time, or None."""
-        lengths = {array.shape[0] for _, array, rank in self._timed() if array is not None and array.ndim > rank}
-        return min(lengths) if lengths else None
+        return time_axis(self._timed())
 
     def _timed(self) -> list[tuple[str, Array | None, int]]:
         """(name, array, rank when constant) of every parameter that may vary in time."""
@@ -147,11 +148,6 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecu
             ("transition_input", self.transition_input, 2),
             ("emission_input", self.emission_input, 2),
         ]
-
-    def _check_time_axes(self) -> None:
-        sizes = {name: a.shape[0] for name, a, rank in self._timed() if a is not None and a.ndim > rank}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"time-varying parameters must share their leading axis T, got {sizes}")
 
     # -- the recursion ----------------------------------------------------------------------------------------
 
@@ -214,22 +210,12 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecu
 
     def lift(self, u: Known, y: Float[Array, "N"] | Measurement | None) -> GaussianMap:
         """p(x_t | x_{t-1}, y_t) and p(y_t | x_{t-1}) in square-root form (Yaghoobi et al. 2022, eqs. 8-10)."""
-        matrix, offset, noise = self._transition(u)
+        transition = self._transition(u)
         if y is None:
-            return GaussianMap(matrix, offset, noise, jnp.zeros_like(offset), jnp.zeros_like(matrix))
-        (seeing, shift, blur), value, _ = self._measured(u, y)
-        innovation, gain, root = condition(seeing, noise, blur)
-        # A noise-free view of a noise-free state fixes the past exactly, which this form cannot hold.
-        innovation = jnp.where(jnp.any(empty_pivots(innovation)), jnp.nan, innovation)
-        whitened = solve_lower(innovation, multiply(seeing, matrix))  # (N, D)
-        residual = solve_lower(innovation, value - multiply(seeing, offset) - shift)
-        return GaussianMap(
-            matrix=matrix - multiply(gain, whitened),
-            offset=offset + multiply(gain, residual),
-            noise=root,
-            information=multiply(whitened.T, residual),
-            precision=triangular_root(whitened.T),
-        )
+            unseen = jnp.zeros_like(transition.offset), jnp.zeros_like(transition.matrix)
+            return GaussianMap(*transition, *unseen)
+        emission, value, _ = self._measured(u, y)
+        return conditioned(transition, emission, value)
 
     def reverse(self, filtered: Gaussian, predicted: Gaussian, u: Known) -> GaussianKernel:
         """The Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), in square-root form."""

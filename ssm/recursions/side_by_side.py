@@ -1,0 +1,95 @@
+"""A hidden Markov model of one long sequence, or of a batch, in lanes (see `ssm.schedules.SideBySide`)."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssm.beliefs import Categorical
+from ssm.emissions.base import AbstractEmission
+from ssm.recursion import Step
+from ssm.recursions import lanes
+from ssm.recursions.chain import Counts, any_component
+from ssm.shapes import Array, Bool, Float
+
+
+class InLanes(NamedTuple):
+    """The chain of some steps in lanes, and what makes log p(y_t | y_<t) of its normalisers."""
+
+    chain: lanes.Chain
+    steps: Step  # as they came, (T,) or (B, T)
+    seen: Bool[Array, "L C"]
+    shift: Float[Array, "L C"]
+
+    @classmethod
+    def of(
+        cls,
+        emission: AbstractEmission,
+        initial: Float[Array, "K"],
+        transition: Float[Array, "K K"],
+        steps: Step,
+        schedule: Any,
+    ) -> "InLanes":
+        """Steps laid out as the schedule says, and their likelihoods."""
+        layout = lanes.lay_out(steps, len(initial), schedule.lanes)
+        split = layout.split(steps)
+        real, observed = layout.real(steps), emission.informed(split.u, split.observed)
+        seen = real if observed is None else real & any_component(observed).reshape(real.shape)
+        weights, shift = emission.side_by_side(split.y, split.u, split.observed, seen)
+        chain = lanes.Chain(initial, transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
+        return cls(chain, steps, seen, shift)
+
+    def forward(self) -> tuple[Array, Categorical, Array]:
+        """As `AbstractRecursion.forward_side_by_side`."""
+        there = self.chain.forward()
+        filtered = _still(self.chain.layout.join(there.filtered), self.steps)
+        return there.agreed, Categorical(filtered), self._evidence(there)
+
+    def smooth(self) -> tuple[Array, Categorical, Array]:
+        """As `AbstractExpectation.smooth_side_by_side`."""
+        there = self.chain.forward()
+        back = self.chain.backward(there)
+        smoothed = _still(self.chain.layout.join(back.smoothed), self.steps)
+        return there.agreed & back.agreed, Categorical(smoothed), self._evidence(there)
+
+    def expect(self, counted: Float[Array, "B"] | None) -> tuple[Array, Counts, Array]:
+        """As `AbstractExpectation.expect_side_by_side`."""
+        there = self.chain.forward()
+        back = self.chain.backward(there, counted)
+        often = self.chain.real.astype(back.smoothed.dtype)
+        states = back.smoothed * (often if counted is None else often * counted)[:, None]
+        initial = jnp.sum(states[0], axis=1) if self.steps.t.ndim == 2 else states[0, :, 0]
+        rows = jnp.swapaxes(states, 0, 1).reshape(self.chain.size, -1)  # (K, L C)
+        counts = Counts(initial, self.chain.transition * back.moves, rows.T)
+        return there.agreed & back.agreed, counts, self._evidence(there)
+
+    def _evidence(self, there: lanes.Forward) -> Float[Array, "..."]:
+        return self.chain.layout.join(jnp.where(self.seen, jnp.log(there.totals) + self.shift, 0))
+
+
+def arranged(steps: Step, size: int, schedule: Any) -> Step:
+    """As `AbstractExpectation.arrange`, for a chain of `size` states."""
+    layout = lanes.lay_out(steps, size, schedule.lanes)
+    return dataclasses.replace(layout.split(steps), padding=None)
+
+
+def arranged_counts(counts: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
+    """As `AbstractExpectation.arrange_statistics`."""
+    layout = lanes.lay_out(steps, counts.initial.shape[-1], schedule.lanes)
+    if counted is not None:
+        often = lambda leaf: leaf * counted.reshape(-1, *(1,) * (leaf.ndim - 1))
+        counts = jax.tree.map(often, counts)
+    states = layout.split(counts.states)
+    states = jnp.where(layout.real(steps).reshape(-1, 1), states, 0)
+    sums = lambda leaf: jnp.sum(leaf, axis=0) if steps.t.ndim == 2 else leaf
+    return Counts(sums(counts.initial), sums(counts.transitions), states)
+
+
+def _still(probs: Float[Array, "*B T K"], steps: Step) -> Float[Array, "*B T K"]:
+    """Beliefs that stay, in the padding after a sequence, what they were at its end."""
+    if steps.padding is None:
+        return probs
+    last = jnp.sum(~steps.padding, axis=-1, keepdims=True, dtype=int) - 1  # (B, 1)
+    times = jnp.minimum(jnp.arange(steps.t.shape[-1]), last)
+    return jnp.take_along_axis(probs, times[..., None], axis=-2)
