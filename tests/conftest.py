@@ -31,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors; `slow` is a known marker."""
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("markers", "slow: takes more than ten seconds; run with --slow")
+    # Compiling takes most of the time, so programs are compiled as they are for users with `--slow` only, and with the
+    # compiler's optimisations of machine code left out otherwise: a fifth less.
+    jax.config.update("jax_disable_most_optimizations", not config.getoption("--slow"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -49,14 +49,17 @@ def test_a2_rnn_text(tmp_path):
     assert result["bigram"] < result["unigram"] and len(result["text"]) == 200
 
 
+@pytest.mark.slow
 def test_b0_missing_and_ragged(tmp_path):
     assert all(abs(difference) < 1e-4 for difference in run("b0", tmp_path).values())
 
 
+@pytest.mark.slow
 def test_b1_parallel_in_time(tmp_path):
     assert all(difference < 1e-5 for difference in run("b1", tmp_path, False, (32,)).values())
 
 
+@pytest.mark.slow
 def test_b2_em_and_gradient(tmp_path):
     result = run("b2", tmp_path)
     assert result["difference"] < 1e-5
@@ -70,6 +73,7 @@ def test_c0_changepoints(tmp_path):
     assert result["change"][26:31].sum() > 0.75
 
 
+@pytest.mark.slow
 def test_c1_durations(tmp_path):
     result = run("c1", tmp_path, 600)
     assert result["durations"] > result["markov"] + 0.005
