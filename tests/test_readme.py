@@ -1,5 +1,6 @@
 """What the README tells people to run, runs."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+import ssm
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_tour_runs_for_all_three_models(capsys):
@@ -22,6 +26,19 @@ def test_the_tour_runs_for_all_three_models(capsys):
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_every_file_that_is_linked_is_there(target):
     assert (Path(__file__).parents[1] / target).is_file()
+
+
+def test_every_public_name_is_in_the_reference():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    names = {
+        f"ssm.{name}" for name in vars(ssm) if not name.startswith("_") and not inspect.ismodule(getattr(ssm, name))
+    }
+    for folder in ("emissions", "transitions", "durations", "conjugate", "schedules", "cells", "heads"):
+        classes = {name for name, each in vars(getattr(ssm, folder)).items() if inspect.isclass(each)}
+        names |= {f"ssm.{folder}.{name}" for name in classes if not name.startswith("Abstract")}
+    elsewhere = {"ssm.fit": "ssm.fitting.fit.fit"}
+    found = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
+    assert sorted(name for name in names if elsewhere.get(name, name) not in found) == []
 
 
 def test_the_files_of_the_architecture_are_there():
