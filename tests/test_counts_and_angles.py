@@ -51,7 +51,7 @@ def model_of(emission: Any, rng: np.random.Generator) -> ssm.HMM:
     return ssm.HMM(rng.dirichlet(np.ones(STATES)), rng.dirichlet(np.ones(STATES), STATES), emission)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", dear("multinomial", "negative-binomial", "von-mises"))
 def test_evidence_and_its_gradient(name: str) -> None:
     """All paths enumerated; the gradient is that of Q at the expected statistics, and the slope."""
     rng = np.random.default_rng(1)
@@ -82,7 +82,7 @@ def test_evidence_and_its_gradient(name: str) -> None:
     assert np.abs(slope).max() > 1e-2
 
 
-@pytest.mark.parametrize("name", dear("poisson", "von-mises"))
+@pytest.mark.parametrize("name", dear("poisson"))
 @FEW
 @given(seed=st.integers(0, 1000))
 def test_em_never_lowers_the_evidence(name: str, seed: int) -> None:
@@ -120,22 +120,26 @@ def families() -> dict[str, tuple[Any, Any]]:
 def test_quantiles_and_moments_are_scipys(name: str) -> None:
     ours, truth = families()[name]
     levels = np.array([1e-4, 0.05, 0.5, 0.9, 0.9999])
-    answer = jax.jit(jax.vmap(lambda q: quantile(ours, q)))(levels)
+
+    @jax.jit
+    def answers(levels: Any) -> tuple:
+        return jax.vmap(lambda q: quantile(ours, q))(levels), ours.mean(), ours.variance()
+
+    answer, mean, variance = answers(levels)
     expected = np.stack([truth.ppf(q) for q in levels])
     np.testing.assert_allclose(answer, expected, rtol=1e-9, atol=1e-12)  # distribution functions differ by rounding
-    np.testing.assert_allclose(ours.mean(), truth.mean(), rtol=1e-10)
-    np.testing.assert_allclose(ours.variance(), truth.var(), rtol=1e-10)
+    np.testing.assert_allclose(mean, truth.mean(), rtol=1e-10)
+    np.testing.assert_allclose(variance, truth.var(), rtol=1e-10)
 
 
-@pytest.mark.parametrize("loc", [-3.0, 0.5, 3.0])
-def test_quantiles_of_angles(loc: float) -> None:
+def test_quantiles_of_angles() -> None:
     levels = np.array([0.001, 0.05, 0.5, 0.9, 0.999])
-    spread = np.array([0.5, 5.0, 40.0])
-    ours = von_mises(jnp.full(3, loc), jnp.asarray(spread))
-    answer = np.asarray(jax.jit(jax.vmap(lambda q: quantile(ours, q)))(levels))
+    spread, loc = np.tile([0.5, 5.0, 40.0], 3), np.repeat([-3.0, 0.5, 3.0], 3)
+    ours = lambda: von_mises(jnp.asarray(loc), jnp.asarray(spread))
+    answer = np.asarray(jax.jit(jax.vmap(lambda q: quantile(ours(), q)))(levels))
     truth = scipy.stats.vonmises(spread, loc=loc)
     reached = truth.cdf(answer) - truth.cdf(np.full_like(answer, -np.pi))
-    np.testing.assert_allclose(reached, levels[:, None].repeat(3, 1), atol=1e-5)  # Hill's approximation errs by 1e-6
+    np.testing.assert_allclose(reached, levels[:, None].repeat(9, 1), atol=1e-5)  # Hill's approximation errs by 1e-6
     assert (np.abs(answer) <= np.pi).all()
 
 
@@ -218,13 +222,13 @@ def test_the_impossible_is_never_nan(name: str) -> None:
     with jax.enable_x64(True):
         old, ys, truth = BORDERS[name]
         emission = jax.tree.map(lambda leaf: leaf.astype(float), old)
-        table = lambda emission, ys: constrain(emission).log_likelihoods(ys, None)
+        table = jax.jit(lambda emission, ys: constrain(emission).log_likelihoods(ys, None))
         ys = jnp.asarray(ys)
         np.testing.assert_allclose(table(emission, ys), truth, atol=1e-7)  # parameters were made in float32
         poisoned = table(emission, ys.at[0].set(jnp.nan))
         assert jnp.isnan(poisoned[0]).all() and not jnp.isnan(poisoned[1:]).any()
         possible = lambda emission: jnp.sum(jnp.where(jnp.isfinite(table(emission, ys)), table(emission, ys), 0))
-        slopes, _ = ravel_pytree(jax.grad(possible)(emission))
+        slopes, _ = ravel_pytree(jax.jit(jax.grad(possible))(emission))
         assert jnp.isfinite(slopes).all()
 
 
@@ -271,11 +275,12 @@ def test_frozen_parameters_stay_and_the_others_are_best_beside_them() -> None:
         emission, ys = FAMILIES[name].make(rng)
         if frozen == "loc":  # near the data: elsewhere the concentration ends at its lower limit
             emission = VonMises(jnp.full((STATES, 2), 1.0), jnp.ones((STATES, 2)))
-        new = constrain(emission).maximise(weights, jnp.asarray(ys), None, None, frozenset([frozen]))
+        step = eqx.filter_jit(lambda e, held: constrain(e).maximise(weights, jnp.asarray(ys), None, None, held))
+        new = step(emission, frozenset([frozen]))
         np.testing.assert_allclose(getattr(new, frozen), getattr(emission, frozen), rtol=1e-12)
         total = lambda e: jnp.sum(weights * constrain(e).log_likelihoods(jnp.asarray(ys), None))
         free = ssm.parameters.trainable(new, (frozen,))
-        gradient = eqx.filter(eqx.filter_grad(total)(new), free)
+        gradient = eqx.filter(eqx.filter_jit(eqx.filter_grad(total))(new), free)
         for leaf in jax.tree.leaves(gradient):
             np.testing.assert_allclose(leaf, 0, atol=1e-8)  # stationary, up to float64 sums of twelve terms
 
@@ -296,7 +301,8 @@ def test_random_and_from_data() -> None:
         "von-mises": (lambda: VonMises.random(KEY, 3, 2), lambda ys: VonMises.from_data(KEY, 3, ys)),
     }
     for name, (random, from_data) in makers.items():
-        assert random().num_states == 3
+        assert eqx.filter_eval_shape(random).num_states == 3
         ys = FAMILIES[name].make(rng)[1]
-        table = constrain(from_data(np.concatenate([ys, ys[:1] * np.nan]))).log_likelihoods(jnp.asarray(ys), None)
+        emission = from_data(np.concatenate([ys, ys[:1] * np.nan]))
+        table = eqx.filter_jit(lambda e, ys: constrain(e).log_likelihoods(ys, None))(emission, jnp.asarray(ys))
         assert np.isfinite(table).all() and np.std(table, axis=1).max() > 1e-3  # nothing impossible, states differ

@@ -84,7 +84,7 @@ def assert_mean(draws: np.ndarray, exact: np.ndarray, errors: float = 4.0) -> No
 # -- against exact filters ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("resample_below", [0.5, 1.0])
+@pytest.mark.parametrize("resample_below", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_evidence_is_unbiased_for_a_linear_gaussian_model(vectors, exact, resample_below):
     particles = ssm.ParticleFilter(linear_gaussian(), 200, resample_below)
     estimates = over_keys(lambda key: ssm.log_prob(particles, vectors, key=key), 1000)
@@ -236,6 +236,7 @@ def test_same_key_same_answer_and_prefixes_agree(run):
     assert not np.allclose(ssm.filter(PARTICLES, SCALARS, key=jax.random.key(1)).log_evidence, run.log_evidence)
 
 
+@pytest.mark.slow  # a law of test_laws.py, here of other particles
 def test_streaming_is_filtering(run):
     state, increments = ssm.init(PARTICLES, key=KEY), []
     for y in SCALARS:
@@ -255,6 +256,7 @@ def test_masked_values_touch_nothing(vectors):
         jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.slow  # a law of test_laws.py, here of other particles
 def test_padding_changes_nothing_and_a_batch_is_a_loop():
     ys, lengths = ssm.pad([SCALARS, SCALARS[3:5], SCALARS[2:]])
     together = ssm.smooth(PARTICLES, ys, lengths=lengths, key=KEY)
@@ -328,6 +330,7 @@ def test_simulated_moments_are_those_of_the_model():
     assert_mean((ys - mean) ** 2, np.array(variance) + 1)
 
 
+@pytest.mark.slow  # a law of test_laws.py, here of other particles
 def test_simulations_of_different_length_begin_alike():
     long, short = (ssm.simulate(random_walk(), KEY, steps)[1] for steps in (9, 5))
     np.testing.assert_allclose(long[:5], short, rtol=1e-6)

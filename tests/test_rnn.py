@@ -37,6 +37,7 @@ HEADS = {
     "scalar": (lambda h, key: Normal(h, key=key), 1),
 }
 READS = ("past", "inputs", "both")
+NETWORKS = [("categorical", "past"), ("normal", "inputs"), ("bernoulli", "both"), ("scalar", "past")]
 
 
 def network(head: str, reads: str = "past", cell: str = "gru", hidden: int = 4) -> ssm.RNN:
@@ -61,8 +62,14 @@ def data(model: ssm.RNN, *lead: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 def every_network(test: Any) -> Any:
     """Every head and every reading at least once."""
-    pairs = [("categorical", "past"), ("normal", "inputs"), ("bernoulli", "both"), ("scalar", "past")]
-    cases = [pytest.param(head, reads, id=f"{head}-{reads}") for head, reads in pairs]
+    cases = [pytest.param(head, reads, id=f"{head}-{reads}") for head, reads in NETWORKS]
+    return pytest.mark.parametrize(("head", "reads"), cases)(test)
+
+
+def one_network(test: Any) -> Any:
+    """As `every_network`, for what test_laws.py asks of networks, too: one in every run, the others with --slow."""
+    slow = lambda head: [] if head == "bernoulli" else [pytest.mark.slow]
+    cases = [pytest.param(head, reads, id=f"{head}-{reads}", marks=slow(head)) for head, reads in NETWORKS]
     return pytest.mark.parametrize(("head", "reads"), cases)(test)
 
 
@@ -196,7 +203,7 @@ def test_simulated_sequences_have_the_probabilities_of_the_model() -> None:
 # -- laws -----------------------------------------------------------------------------------------------------
 
 
-@every_network
+@one_network
 def test_increments_are_those_of_the_emitted_distribution(head: str, reads: str) -> None:
     model = network(head, reads)
     ys, us = data(model, T)
@@ -208,7 +215,7 @@ def test_increments_are_those_of_the_emitted_distribution(head: str, reads: str)
         np.testing.assert_allclose(model.update(prior, None, y)[1], filtered.log_evidence[t], **EXACT)
 
 
-@every_network
+@one_network
 def test_a_stream_equals_the_batch(head: str, reads: str) -> None:
     model = network(head, reads)
     ys, us = data(model, T)
@@ -223,7 +230,7 @@ def test_a_stream_equals_the_batch(head: str, reads: str) -> None:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **EXACT), state.belief, belief)
 
 
-@every_network
+@one_network
 def test_padding_changes_nothing_and_a_batch_is_a_loop(head: str, reads: str) -> None:
     model = network(head, reads)
     ys, us = data(model, 3, T)

@@ -148,7 +148,7 @@ def test_an_operator_is_its_matrix(kind: str) -> None:
         np.testing.assert_allclose(resting.sum(), 1, **CLOSE)
 
 
-@pytest.mark.parametrize("kind", except_slow("alternating"))
+@pytest.mark.parametrize("kind", except_slow("alternating", "factorial"))
 def test_a_chain_is_all_its_paths(kind: str) -> None:
     rng = np.random.default_rng(1)
     model, lengths = chain(kind, rng), np.array([TOTAL, 2])
@@ -202,7 +202,7 @@ def test_the_gradient_is_that_of_differences(kind: str) -> None:
 
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10**6))
-@pytest.mark.parametrize("kind", except_slow("durations", "mixed"))
+@pytest.mark.parametrize("kind", except_slow("durations", "mixed", "factorial"))
 def test_em_is_monotone(kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = chain(kind, rng)
@@ -389,7 +389,7 @@ def test_durations_are_recovered_better_than_by_an_ordinary_chain() -> None:
 # -- emissions ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("states", [2, [1, 0, 0, 2]])
+@pytest.mark.parametrize("states", [pytest.param(2, marks=pytest.mark.slow), [1, 0, 0, 2]])
 def test_tied_states_emit_alike(states: Any) -> None:
     rng = np.random.default_rng(7)
     inner = Categorical(rows(rng, 3, 4))

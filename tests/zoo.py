@@ -1,6 +1,6 @@
 """Every member of the library, once: register it here and it inherits every law in test_laws.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,9 +253,10 @@ def members(keep: Callable[[Member], bool] = lambda member: True) -> list[Any]:
     return [pytest.param(member, id=member.name) for member in MEMBERS if keep(member)]
 
 
-def dear(keep: Callable[[Member], bool] = lambda member: True) -> list[Any]:
-    """As `members`, for a law that compiles for long."""
-    return [pytest.param(member, id=member.name, marks=marks(member)) for member in MEMBERS if keep(member)]
+def dear(keep: Callable[[Member], bool] = lambda member: True, also: Collection[str] = ()) -> list[Any]:
+    """As `members`, for a law that compiles for long; the members named in `also` are asked in every run, too."""
+    marked = lambda member: [] if member.name in also else marks(member)
+    return [pytest.param(member, id=member.name, marks=marked(member)) for member in MEMBERS if keep(member)]
 
 
 def marks(member: Member) -> list[pytest.MarkDecorator]:
