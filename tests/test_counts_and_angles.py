@@ -301,7 +301,7 @@ def test_random_and_from_data() -> None:
         "von-mises": (lambda: VonMises.random(KEY, 3, 2), lambda ys: VonMises.from_data(KEY, 3, ys)),
     }
     for name, (random, from_data) in makers.items():
-        assert eqx.filter_eval_shape(random).num_states == 3
+        assert random().num_states == 3
         ys = FAMILIES[name].make(rng)[1]
         emission = from_data(np.concatenate([ys, ys[:1] * np.nan]))
         table = eqx.filter_jit(lambda e, ys: constrain(e).log_likelihoods(ys, None))(emission, jnp.asarray(ys))

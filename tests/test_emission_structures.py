@@ -79,7 +79,7 @@ def test_blended_statistics_keep_their_digits_in_float32(family: Any) -> None:
         ys = np.random.default_rng(0).normal(1e4, 1.0, size=(40, 10, 2)).astype(np.float32)
         emission = constrain(family.from_data(KEY, 1, jnp.asarray(ys[0])))
         batch = jax.jit(lambda rows: emission.sums(jnp.ones((10, 1)), rows, None, None))
-        blend = jax.jit(emission.blend)
+        blend = jax.jit(lambda old, new, rate: emission.blend(old, new, rate))
         total = batch(ys[0])
         for i, rows in enumerate(ys[1:], 2):
             total = blend(total, batch(rows), jnp.asarray(1 / i))
