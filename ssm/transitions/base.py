@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.linalg import add_up
 from ssm.logspace import log
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.trees import float_dtype
@@ -93,7 +94,7 @@ class AbstractTransition(eqx.Module):
 
     def merge(self, counts: PyTree) -> PyTree:
         """Counts (B, ...) of B sequences as those of all: their sum, unless the moves are kept one by one."""
-        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
+        return jax.tree.map(add_up, counts)
 
     def sums(self, counts: PyTree) -> PyTree:
         """Counts (B, ...) of B sequences as sums that batches add up; NotImplementedError where they grow with B."""
