@@ -29,6 +29,8 @@ from ssm.forecasting import forecast as forecast
 from ssm.lagging import FixedLag as FixedLag
 from ssm.lagging import fixed_lag as fixed_lag
 from ssm.lagging import fixed_lag_smooth as fixed_lag_smooth
+from ssm.packing import Packed as Packed
+from ssm.packing import pack as pack
 from ssm.pairs import smooth_pairs as smooth_pairs
 from ssm.parameters import num_parameters as num_parameters
 from ssm.predictive_checks import SimulatedCheck as SimulatedCheck

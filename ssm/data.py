@@ -110,6 +110,16 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:
 
     Pass both on: `ssm.log_prob(model, ys, lengths=lengths)`.
     """
+    arrays = checked_sequences(sequences)
+    lengths = np.array([len(array) for array in arrays])
+    padded = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return jnp.asarray(padded), jnp.asarray(lengths)
+
+
+def checked_sequences(sequences: Sequence[Any]) -> list[np.ndarray]:
+    """As arrays (T_b, *event); ValueError if they differ in more than their lengths, or one is empty."""
     arrays = [np.asarray(sequence) for sequence in sequences]
     if not arrays:
         raise ValueError("sequences: expected at least one")
@@ -121,10 +131,7 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:
     lengths = np.array([len(array) for array in arrays])
     if (lengths == 0).any():
         raise ValueError(f"sequences: each needs at least one time step, but number {np.argmin(lengths)} is empty")
-    padded = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return jnp.asarray(padded), jnp.asarray(lengths)
+    return arrays
 
 
 def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree, together: bool = False):

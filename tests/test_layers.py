@@ -23,6 +23,7 @@ LAYERS = [
     [
         "arguments",
         "data",
+        "packing",
         "statistics",
         "filtering",
         "smoothing",

@@ -10,7 +10,7 @@ import numpy as np
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.logspace import finite_max, log
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 class AbstractEmission(eqx.Module):
@@ -119,6 +119,10 @@ class AbstractEmission(eqx.Module):
     def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
         """(1 - rate) old + rate new, for statistics of two batches: leaf by leaf where `sums` is linear."""
         return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
+
+    def log_prior(self) -> Scalar:
+        """log p(parameters) up to a constant; 0 without a prior."""
+        return jnp.zeros(())
 
     def permuted(self, order: np.ndarray) -> Self:
         """The family whose state k is the state order[k] of this one.

@@ -9,10 +9,12 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, bernoulli, binomial, log_choose
-from ssm.emissions.bounded import Probability, counts, unit_interval
+from ssm.emissions.bounded import Probability, beta_counts, counts, unit_interval
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.logspace import ratio
+from ssm.parameters import Constant, value
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
@@ -22,17 +24,37 @@ class Bernoulli(AbstractExponentialFamily):
     log p = Σ_n [y_n log probs + (1 - y_n) log(1 - probs)], as matrix products in O(T K) memory; a missing component
     leaves its term out. Probabilities of exactly 0 and 1 stay. Observations are the numbers 0 and 1; others raise
     ValueError. M-step: the weighted frequency of ones (Bishop 2006, eq. 9.59).
+
+    `pseudo_counts` = (ones, zeros), numbers of at least 0 or arrays of them that broadcast to the shape of `probs`, is
+    a beta prior of concentrations 1 + ones and 1 + zeros: that many observations beforehand. With a few of both no
+    fit ends at 0 or 1, and nothing that was not seen is impossible.
     """
 
     _probs: Probability
+    _pseudo_counts: tuple[Constant, Constant] | None
 
-    def __init__(self, probs: Array):
-        self._probs = Probability.of(unit_interval("probs", probs))
+    def __init__(self, probs: Array, pseudo_counts: tuple[Array | float, Array | float] | None = None):
+        probs = unit_interval("probs", probs)
+        self._probs = Probability.of(probs)
+        self._pseudo_counts = None if pseudo_counts is None else beta_counts(pseudo_counts, probs)
 
     @property
     def probs(self) -> Float[Array, "K *event"]:
         """Probability of a one."""
         return self._probs.probs
+
+    @property
+    def pseudo_counts(self) -> tuple[Float[Array, "K *event"], Float[Array, "K *event"]] | None:
+        """Ones and zeros beforehand."""
+        return None if self._pseudo_counts is None else (value(self._pseudo_counts[0]), value(self._pseudo_counts[1]))
+
+    def log_prior(self) -> Scalar:
+        """Σ ones log probs + zeros log(1 - probs), up to a constant."""
+        if self.pseudo_counts is None:
+            return jnp.zeros((), self._probs.logits.dtype)
+        terms = lambda counts, logs: jnp.sum(jnp.where(counts > 0, counts * logs, 0))
+        (ones, zeros), (log_one, log_zero) = self.pseudo_counts, self._probs.log_both
+        return terms(ones, log_one) + terms(zeros, log_zero)
 
     @property
     def _axes(self) -> tuple[int, ...]:
@@ -59,14 +81,21 @@ class Bernoulli(AbstractExponentialFamily):
         return bernoulli(self._probs.exact_logits[state], self._probs.logits.dtype)
 
     def fitted(self, sums: WeightedSums, frozen: frozenset[str] = frozenset()) -> "Bernoulli":
-        """Weighted frequencies."""
-        return self if "probs" in frozen else Bernoulli(jnp.clip(sums.mean(0, self.probs), 0, 1))
+        """Weighted frequencies, of what was observed now and beforehand."""
+        if "probs" in frozen:
+            return self
+        ones, total = sums.statistics[0], sums.total
+        if self.pseudo_counts is not None:
+            before, others = self.pseudo_counts
+            ones, total = ones + before, total + before + others
+        frequency = jnp.where(total > 0, ratio(ones, total), self.probs)
+        return Bernoulli(jnp.clip(frequency, 0, 1), self.pseudo_counts)
 
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None
     ) -> "Bernoulli":
         """`from_data`."""
-        return Bernoulli.from_data(key, self.num_states, ys, observed)
+        return Bernoulli(Bernoulli.from_data(key, self.num_states, ys, observed).probs, self.pseudo_counts)
 
     def validate(self, ys: np.ndarray) -> None:
         """Zeros and ones only."""

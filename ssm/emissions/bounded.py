@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.parameters import IMPOSSIBLE, AbstractParameter
+from ssm.parameters import IMPOSSIBLE, AbstractParameter, Constant
 from ssm.shapes import Array, Bool, Float
 
 
@@ -85,6 +85,26 @@ def unit_interval(name: str, array: Any) -> Array:
             first = values[(values < 0) | (values > 1)][0]
             raise ValueError(f"{name}: expected probabilities between 0 and 1, got {first:.6g}")
     return array
+
+
+def beta_counts(pseudo_counts: Any, probs: Float[Array, "K *event"]) -> tuple[Constant, Constant]:
+    """(ones, zeros) beforehand, each in the shape of `probs`."""
+    if not isinstance(pseudo_counts, tuple) or len(pseudo_counts) != 2:
+        raise TypeError(f"pseudo_counts: expected a tuple (ones, zeros), got {type(pseudo_counts).__name__}")
+
+    def spread(counts: Any) -> Constant:
+        if checks.is_concrete(counts) and not (np.asarray(counts) >= 0).all():
+            raise ValueError(f"pseudo_counts: expected numbers of at least 0, got {np.asarray(counts).min()}")
+        try:
+            return Constant(jnp.broadcast_to(jnp.asarray(counts, probs.dtype), probs.shape))
+        except ValueError as error:
+            shapes = f"{np.shape(counts)} to {tuple(probs.shape)}"
+            raise ValueError(
+                f"pseudo_counts: expected arrays that broadcast to the shape of probs, {shapes}"
+            ) from error
+
+    ones, zeros = pseudo_counts
+    return spread(ones), spread(zeros)
 
 
 def non_negative(name: str, array: Any) -> Array:

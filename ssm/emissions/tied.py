@@ -12,7 +12,7 @@ from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.linalg import multiply
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
@@ -122,6 +122,10 @@ class Tied(AbstractEmission):
     def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
         """As the emission's."""
         return self.emission.blend(old, new, rate)
+
+    def log_prior(self) -> Scalar:
+        """As the emission's."""
+        return self.emission.log_prior()
 
     def informed(self, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> Bool[Array, "T *parts"] | None:
         """As the emission's."""

@@ -238,8 +238,9 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         return dot_log(statistics.initial, self.initial) + moved + emitted
 
     def log_prior(self) -> Scalar:
-        """That of the transition."""
-        return self._transition.log_prior()
+        """That of the transition and that of the emission."""
+        prior = self._transition.log_prior()
+        return prior + self.emission.log_prior().astype(prior.dtype)
 
     def maximise(self, statistics: Counts, steps: Step, frozen: frozenset[str] = frozenset()) -> "HMM":
         """Expected counts, normalised, and the M-step of the emission (Baum et al. 1970)."""
