@@ -24,6 +24,7 @@ from ssm.emissions.normal import Normal as Normal
 from ssm.emissions.poisson import Poisson as Poisson
 from ssm.emissions.poisson_regression import PoissonRegression as PoissonRegression
 from ssm.emissions.product import Product as Product
+from ssm.emissions.shared import Shared as Shared
 from ssm.emissions.shared_scale_normal import SharedScaleNormal as SharedScaleNormal
 from ssm.emissions.student_t import StudentT as StudentT
 from ssm.emissions.tied import Tied as Tied

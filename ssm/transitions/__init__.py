@@ -8,5 +8,6 @@ from ssm.transitions.factored import LowRank as LowRank
 from ssm.transitions.factored import Sparse as Sparse
 from ssm.transitions.factorial import Factorial as Factorial
 from ssm.transitions.homogeneous import Homogeneous as Homogeneous
+from ssm.transitions.recent import Recent as Recent
 from ssm.transitions.varying import Driven as Driven
 from ssm.transitions.varying import TimeVarying as TimeVarying

@@ -1,0 +1,131 @@
+"""States that share parameters: an emission that is worked out from fewer numbers than it has."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm import checks
+from ssm.climbing import climb
+from ssm.emissions.base import AbstractEmission
+from ssm.parameters import constrain, trainable
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+
+
+@final
+class Shared(AbstractEmission):
+    """`make(parameters)` is an emission of K states; `parameters` a tree of any real numbers, of any shapes.
+
+    For parameters that states have in common, or that follow from others, in whatever way `make` says::
+
+        same_spread = lambda p: ssm.emissions.Normal(p["loc"], jnp.full(3, jnp.exp(p["log_scale"])))
+        ssm.emissions.Shared(same_spread, {"loc": [-1.0, 0.0, 1.0], "log_scale": 0.0})
+
+    `make` constrains what it is given, and is part of the model's structure: a new function compiles anew. M-step:
+    L-BFGS on the parameters, which never lowers the expected log-likelihood; there is no closed form. For states that
+    emit entirely alike there is `ssm.emissions.Tied`. Raises TypeError where `make` makes no emission.
+    """
+
+    parameters: PyTree
+    make: Callable[[PyTree], AbstractEmission] = eqx.field(static=True)
+
+    def __init__(self, make: Callable[[PyTree], AbstractEmission], parameters: PyTree):
+        if not callable(make):
+            raise TypeError(f"make: expected a function parameters -> emission, got {type(make).__name__}")
+        check = lambda leaf: checks.real("parameters", leaf, ("...",) * np.ndim(leaf))
+        self.make, self.parameters = make, jax.tree.map(check, parameters, is_leaf=lambda leaf: isinstance(leaf, list))
+        made = eqx.filter_eval_shape(make, self.parameters)
+        if not isinstance(made, AbstractEmission):
+            raise TypeError(f"make: expected an emission of ssm.emissions, got {type(made).__name__}")
+
+    @property
+    def emission(self) -> Any:
+        """What the parameters make, on plain arrays."""
+        return constrain(self.make(self.parameters))
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self._shape.num_states
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """As the emission's."""
+        return self._shape.event_shape
+
+    @property
+    def event_kind(self) -> str:
+        """As the emission's."""
+        return self._shape.event_kind
+
+    @property
+    def num_classes(self) -> int:
+        """As the emission's."""
+        return self._shape.num_classes
+
+    @property
+    def num_inputs(self) -> int | None:
+        """As the emission's."""
+        return self._shape.num_inputs
+
+    @property
+    def _shape(self) -> Any:
+        """The emission, without its numbers."""
+        return eqx.filter_eval_shape(self.make, self.parameters)
+
+    def log_likelihoods(
+        self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
+    ) -> Float[Array, "T K"]:
+        """As the emission's."""
+        return self.emission.log_likelihoods(ys, us, observed)
+
+    def given(self, state: Int[Array, ""], u: PyTree) -> Any:
+        """As the emission's."""
+        return self.emission.given(state, u)
+
+    def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Any:
+        """As the emission's."""
+        return self.emission.mixture(probs, u)
+
+    def maximise(
+        self,
+        weights: Float[Array, "M K"],
+        ys: Array,
+        us: PyTree,
+        observed: Bool[Array, "M *parts"] | None,
+        frozen: frozenset[str] = frozenset(),
+    ) -> "Shared":
+        """Some steps of L-BFGS, all parameters at once."""
+        if observed is not None:
+            weights = jnp.where(jnp.any(observed.reshape(len(observed), -1), axis=1)[:, None], weights, 0)
+        free, fixed = eqx.partition(self, trainable(self, tuple(frozen)))
+        total = jnp.maximum(jnp.sum(weights), 1)
+
+        def objective(free: PyTree) -> Array:
+            table = eqx.combine(free, fixed).log_likelihoods(ys, us, observed)
+            return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, table, 0), 0)) / total
+
+        return eqx.combine(climb(objective, free), fixed)
+
+    def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Shared":
+        """The parameters as they are, moved by noise of a tenth of their size (at least a tenth)."""
+        leaves, structure = jax.tree.flatten(self.parameters)
+        noise = lambda key, leaf: 0.1 * jnp.maximum(jnp.abs(leaf), 1) * jax.random.normal(key, leaf.shape, leaf.dtype)
+        keys = jax.random.split(key, len(leaves))
+        moved = [leaf + noise(each, leaf) for leaf, each in zip(leaves, keys, strict=True)]
+        return Shared(self.make, jax.tree.unflatten(structure, moved))
+
+    def permuted(self, order: np.ndarray) -> "Shared":
+        """TypeError: which state is which is what `make` says."""
+        raise TypeError("emission: the states of a Shared emission are numbered by its function")
+
+    def validate(self, ys: np.ndarray) -> None:
+        """As the emission's."""
+        self._shape.validate(ys)
+
+    def validate_inputs(self, us: PyTree) -> None:
+        """As the emission's."""
+        self._shape.validate_inputs(us)
