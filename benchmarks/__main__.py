@@ -50,6 +50,9 @@ def main() -> int:
         except ModuleNotFoundError as error:
             print(f'{name}: {error.name} is missing; pip install -e ".[bench]"', file=sys.stderr)
             return 2
+        except FileNotFoundError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
         print(tables[-1], flush=True)
     print(machine())
     if arguments.readme:

@@ -1,9 +1,12 @@
 """Real data that comes with Python itself or with the extra `demo`; nothing is downloaded.
 
-Every function imports its source when called and returns plain NumPy arrays.
+Every function imports its source when called and returns plain NumPy arrays. What no package brings is looked for
+where the user keeps it, by `public_file`.
 """
 
+import os
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +14,17 @@ from ssm.extras import demo
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 MACRO_COLUMNS = ("GDP growth", "inflation", "unemployment")
+
+
+def public_file(name: str, folder: str | Path | None = None) -> Path:
+    """A file of public data that no package brings: `name` in `folder`, or else in the one that ONESCAN_DATA names.
+
+    Without either, in `../shared/data`. Raises FileNotFoundError, in one line, where there is none.
+    """
+    place = Path(folder or os.environ.get("ONESCAN_DATA") or Path("..") / "shared" / "data")
+    if not (place / name).is_file():
+        raise FileNotFoundError(f"no file {place / name}; name the folder of the data by --data or in ONESCAN_DATA")
+    return place / name
 
 
 def english_text() -> str:
