@@ -82,7 +82,7 @@ def draw(out: Path, times: np.ndarray, ys: np.ndarray, then: np.ndarray, now: np
     bottom.fill_between(times, now, color=plotting.COLOURS[0], alpha=0.35, lw=0, label="from all data")
     bottom.plot(times, then, color=plotting.COLOURS[1], lw=1.2, label="from the data until then")
     bottom.set(ylabel="probability of a recession", ylim=(0, 1))
-    bottom.legend(frameon=False)
+    bottom.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "c3_business_cycle.png")
 
