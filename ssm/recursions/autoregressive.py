@@ -15,10 +15,10 @@ from ssm.distributions import Distribution
 from ssm.emissions.multivariate_linear_regression import MultivariateLinearRegression
 from ssm.likelihoods import LogLikelihood
 from ssm.parameters import Constant, value
-from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
+from ssm.recursion import AbstractExpectation, Step
 from ssm.recursions.chain import Counts, Known
 from ssm.recursions.hmm import HMM
-from ssm.recursions.regimes import Evidence, Regime, ReversedRegime, first_gap, lagged
+from ssm.recursions.regimes import Evidence, QuickARHMM, Regime, ReversedRegime, first_gap, lagged
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 
 
@@ -157,7 +157,7 @@ class ARHMM(AbstractExpectation[Regime]):
         known = self.chain.prepare(self._lagged(steps)).u
         return dataclasses.replace(steps, u=Known(None, known.transition))
 
-    def quicken(self, steps: Step) -> "tuple[QuickARHMM, Step]":
+    def quicken(self, steps: Step) -> tuple[QuickARHMM, Step]:
         """The chain on the table of all times, for sequences that are here from their start."""
         lagged = self._lagged(steps)
         chain, quick = self.chain.quicken(lagged)
@@ -226,28 +226,3 @@ class ARHMM(AbstractExpectation[Regime]):
 
     def _with(self, chain: HMM) -> "ARHMM":
         return eqx.tree_at(lambda model: (model.chain, model._past), self, (chain, Constant(self.past)))
-
-
-class QuickARHMM(AbstractRecursion[Regime]):
-    """An ARHMM whose likelihoods were worked out before the scan."""
-
-    model: ARHMM
-    chain: HMM
-
-    def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
-        """As the model's."""
-        return self.model.init(u)
-
-    def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
-        """As the model's."""
-        return self.model.predict(belief, u)
-
-    def update(self, prior: Regime, u: PyTree, y: Evidence, *, key: Key | None = None) -> tuple[Regime, Scalar]:
-        """As the model's where the past is what the likelihoods were worked out from; NaN elsewhere."""
-        posterior, log_evidence = self.chain.update(Categorical(prior.probs), u, y.quick)
-        agrees = jnp.all(prior.past.reshape(-1) == y.lags)
-        return prior.after(posterior.probs, y.y), jnp.where(agrees, log_evidence, jnp.nan)
-
-    def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
-        """As the model's."""
-        return self.model.miss(prior, u)

@@ -7,8 +7,10 @@ import numpy as np
 
 from ssm.beliefs import Categorical
 from ssm.maps.base import AbstractKernel
-from ssm.recursion import Step
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.recursion import AbstractRecursion, Step
+from ssm.recursions.chain import Known
+from ssm.recursions.hmm import HMM
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 class Regime(eqx.Module):
@@ -52,6 +54,31 @@ class Evidence(eqx.Module):
     y: Float[Array, "*batch N"]
     lags: Float[Array, "*batch R"]
     quick: PyTree
+
+
+class QuickARHMM(AbstractRecursion[Regime]):
+    """An ARHMM whose likelihoods were worked out before the scan."""
+
+    model: AbstractRecursion[Regime]
+    chain: HMM
+
+    def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
+        """As the model's."""
+        return self.model.init(u)
+
+    def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
+        """As the model's."""
+        return self.model.predict(belief, u)
+
+    def update(self, prior: Regime, u: PyTree, y: Evidence, *, key: Key | None = None) -> tuple[Regime, Scalar]:
+        """As the model's where the past is what the likelihoods were worked out from; NaN elsewhere."""
+        posterior, log_evidence = self.chain.update(Categorical(prior.probs), u, y.quick)
+        agrees = jnp.all(prior.past.reshape(-1) == y.lags)
+        return prior.after(posterior.probs, y.y), jnp.where(agrees, log_evidence, jnp.nan)
+
+    def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
+        """As the model's."""
+        return self.model.miss(prior, u)
 
 
 def lagged(
