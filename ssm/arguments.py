@@ -1,5 +1,6 @@
 """One argument of a verb at a time: what came, what was expected, and the arrays that the library works on."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -70,9 +71,16 @@ def padding_flags(lengths: Any, lead: tuple[int, ...]) -> Array | None:
     return jnp.arange(lead[-1]) >= jnp.asarray(lengths)[..., None]
 
 
+@functools.lru_cache(maxsize=32)
+def _counted(lead: tuple[int, ...], dtype: str) -> Array:
+    """0, 1, ... along the last axis; kept, since a call on short data takes no longer than making them."""
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(np.broadcast_to(np.arange(lead[-1], dtype=dtype), lead))
+
+
 def times_of(lead: tuple[int, ...], padding: Array | None) -> Array:
     """0, 1, ...; in padding time stands still, so that what is keyed or looked up by t does not see it."""
-    times = jnp.asarray(np.broadcast_to(np.arange(lead[-1]), lead))  # in NumPy: two dispatches fewer
+    times = _counted(tuple(lead), "int64" if jax.config.jax_enable_x64 else "int32")
     if padding is None:
         return times
     return jnp.minimum(times, jnp.sum(~padding, axis=-1, keepdims=True, dtype=times.dtype) - 1)

@@ -88,7 +88,7 @@ def _result(job: Job, course: Course) -> Fit:
         objective=final[0, best],
         log_probs=after[0, best, :count],
         start_log_prob=float(history[0, best, 0]),
-        converged=bool(course.state.finished[best]),
+        converged=bool(np.asarray(course.state.finished)[best]),
         times=course.times[:count],
         validation_log_probs=after[1, best, :count] if job.validation is not None else None,
         restarts=after[0] if after.shape[1] > 1 else None,
