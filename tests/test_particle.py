@@ -245,6 +245,7 @@ def test_streaming_is_filtering(run):
     np.testing.assert_allclose(increments, run.log_evidence, rtol=1e-5)
 
 
+@pytest.mark.slow  # a law of test_gradients.py, here with other values
 def test_masked_values_touch_nothing(vectors):
     mask = ~np.isnan(vectors)
     particles = ssm.ParticleFilter(linear_gaussian(), 30)
@@ -275,7 +276,7 @@ def test_an_impossible_observation_is_named_and_survived():
     assert run.first_impossible == 2 and run.log_prob == -np.inf
     assert np.isfinite(run.log_evidence[jnp.array([0, 1, 3])]).all()
     np.testing.assert_array_equal(run.filtered.log_weights[2], run.predicted.log_weights[2])
-    gradient = jax.grad(lambda model: ssm.log_prob(model, np.array([0, 1, 2, 1]), key=KEY))(particles)
+    gradient = jax.jit(jax.grad(lambda model: ssm.log_prob(model, np.array([0, 1, 2, 1]), key=KEY)))(particles)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
