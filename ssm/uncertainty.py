@@ -153,9 +153,10 @@ def _invert(gradient: np.ndarray, curvature: np.ndarray, names: list[str], dtype
     slopes = vectors.T @ (gradient / units)
     gains = np.where(known, slopes**2 / (2 * np.where(known, values, 1)), 0)
     if gains.sum() > NEAR:
+        step = vectors @ np.where(known, slopes / np.where(known, values, 1), 0)
+        steepest = names[int(np.argmax(step * gradient / units))]  # what each parameter adds to the gain
         raise ValueError(
-            f"model: not at a maximum of the evidence, a step in {worst(int(np.argmax(gains)))} would gain "
-            f"{gains.sum():.3g} nats; {advice}"
+            f"model: not at a maximum of the evidence, a step in {steepest} would gain {gains.sum():.3g} nats; {advice}"
         )
     directions = vectors / units[:, None]
     return Inverse(directions[:, known] / np.sqrt(values[known]), directions[:, ~known], rounding)
