@@ -46,6 +46,19 @@ def multiply_rows(left: Float[Array, "K M"], right: Float[Array, "J M"]) -> Floa
     return jnp.einsum("km,jm->kj", left, right, precision=HIGHEST)
 
 
+def root_with_column(root: Float[Array, "D D"], column: Float[Array, "D"]) -> Float[Array, "D D"]:
+    """Lower-triangular root of L Lᵀ + column columnᵀ, for L of full rank and without forming L Lᵀ.
+
+    With w = L⁻¹ column it is L M, where M Mᵀ = I + w wᵀ has the closed form M_jj = √(s_j / s_j-1) and
+    M_ij = w_i w_j / √(s_j s_j-1) below, with s_j = 1 + w_1² + ... + w_j² (Gill et al. 1974, section 3).
+    """
+    solved = solve_lower(root, column)
+    after = 1 + jnp.cumsum(solved**2)
+    before = jnp.concatenate([jnp.ones_like(after[:1]), after[:-1]])
+    below = jnp.tril(jnp.outer(solved, solved / jnp.sqrt(after * before)), -1)
+    return multiply(root, below + jnp.diag(jnp.sqrt(after / before)))
+
+
 @jax.custom_jvp
 def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = M Mᵀ and a non-negative diagonal, without forming M Mᵀ.

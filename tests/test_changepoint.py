@@ -18,7 +18,15 @@ import scipy.stats
 from jax.flatten_util import ravel_pytree
 
 import ssm
-from ssm.conjugate import BetaBernoulli, DirichletCategorical, GammaPoisson, NormalInverseGamma, NormalMean
+from ssm.conjugate import (
+    BetaBernoulli,
+    DirichletCategorical,
+    GammaPoisson,
+    NormalInverseGamma,
+    NormalInverseWishart,
+    NormalMean,
+)
+from ssm.parameters import constrain
 
 TOTAL = 6  # steps: 32 segmentations
 # Two float64 computations of numbers of order one, a few steps long: roundings of 1e-16, a million times over.
@@ -45,7 +53,7 @@ class Segmentations(NamedTuple):
 
 
 def enumerate_segmentations(log_marginal: Callable, ys: np.ndarray, observed: np.ndarray, hazards: np.ndarray):
-    """Every way to cut ys (T, N) into segments; `log_marginal` is that of the observed values of one component."""
+    """Every way to cut ys (T, N, ...) into segments; `log_marginal` is that of the observed values of one component."""
     total = len(ys)
     changes = np.array(list(itertools.product([False, True], repeat=total - 1)), bool)
     runs, log_joint = np.zeros((len(changes), total), int), np.zeros(len(changes))
@@ -87,6 +95,20 @@ def binary_segment(n: int, ys: np.ndarray) -> float:
     return special.betaln(SHAPE[n] + ys.sum(), RATE[n] + (1 - ys).sum()) - special.betaln(SHAPE[n], RATE[n])
 
 
+WORTH, FREEDOM, MATRIX = 0.7, 3.4, np.array([[1.5, 0.6], [0.6, 0.8]])
+
+
+def correlated_segment(n: int, ys: np.ndarray) -> float:
+    """Two correlated components at once: what the constants of prior and posterior leave (Murphy 2007, section 9)."""
+    size, mean = len(ys), ys.mean(axis=0)
+    away = (ys - mean).T @ (ys - mean), np.outer(mean - LOCATION, mean - LOCATION)
+    after = MATRIX + away[0] + away[1] * WORTH * size / (WORTH + size)
+    half = np.array([FREEDOM, FREEDOM + size]) / 2
+    volume = half * np.log([np.linalg.det(MATRIX), np.linalg.det(after)])
+    gammas = special.multigammaln(half[1], 2) - special.multigammaln(half[0], 2)
+    return gammas + volume[0] - volume[1] - size * np.log(np.pi) + np.log(WORTH / (WORTH + size))
+
+
 COUNTS = np.array([0.5, 1.0, 2.0])
 
 
@@ -104,6 +126,7 @@ class Family(NamedTuple):
     draw: Callable[[np.random.Generator], np.ndarray]
     hazard: Any
     hazards: np.ndarray  # by run length
+    whole: bool = False  # vectors are observed or missing as a whole
 
 
 def falling(run_lengths: jax.Array) -> jax.Array:
@@ -115,6 +138,10 @@ FALLING = falling(np.arange(TOTAL, dtype=float))
 RISING = np.array([0.1, 0.3, 0.6])
 
 
+def correlated() -> NormalInverseWishart:
+    return NormalInverseWishart(LOCATION, WORTH, FREEDOM, MATRIX)
+
+
 def families() -> dict[str, Family]:
     """Made inside tests, in the precision of each."""
     reals = lambda rng: rng.normal(size=(TOTAL, 2)) + np.repeat([[0.0], [2.0]], TOTAL // 2, axis=0)
@@ -122,6 +149,7 @@ def families() -> dict[str, Family]:
     return {
         "normal-inverse-gamma": Family(students, student_segment, reals, RISING, RISING),
         "normal-mean": Family(NormalMean(LOCATION, COUNT, RATE), normal_segment, reals, falling, FALLING),
+        "normal-inverse-wishart": Family(correlated(), correlated_segment, reals, falling, FALLING, whole=True),
         "gamma-poisson": Family(
             GammaPoisson(SHAPE, RATE), count_segment, lambda rng: rng.poisson(3.0, (TOTAL, 2)) * 1.0, 0.2, [0.2]
         ),
@@ -137,6 +165,7 @@ def families() -> dict[str, Family]:
 FAMILIES = [
     "normal-inverse-gamma",
     "normal-mean",
+    "normal-inverse-wishart",
     "gamma-poisson",
     "beta-bernoulli",
     "dirichlet-categorical",
@@ -162,11 +191,11 @@ def test_all_segmentations(name: str) -> None:
     family, rng = families()[name], np.random.default_rng(1)
     model = ssm.ChangePoint(family.segment, family.hazard, TOTAL)
     ys = family.draw(rng)
-    table = ys.reshape(TOTAL, -1)
-    parts = rng.random(table.shape) > 0.25
-    steps = np.broadcast_to((np.arange(TOTAL) != 1)[:, None], table.shape)
+    table = ys[:, None] if family.whole else ys.reshape(TOTAL, -1)
+    parts = rng.random(table.shape[:2]) > 0.25
+    steps = np.broadcast_to((np.arange(TOTAL) != 1)[:, None], parts.shape)
     for observed in (parts, steps):
-        mask = observed.reshape(ys.shape)
+        mask = observed[:, 0] if family.whole else observed.reshape(ys.shape)
         truth = [
             enumerate_segmentations(family.log_marginal, table[:t], observed[:t], family.hazards)
             for t in range(1, TOTAL + 1)
@@ -255,6 +284,24 @@ def test_simulated_segments(name: str) -> None:
     sums, sizes = np.add.reduceat(drawn, starts), np.diff(np.append(starts, total))[:, None]
     error = np.sqrt(((sums - mean * sizes) ** 2).sum(0)) / total
     assert (np.abs(drawn.mean(0) - mean) < 5 * error).all()
+
+
+@pytest.mark.usefixtures("float64")
+def test_drawn_means_and_covariances_have_their_moments() -> None:
+    """E[Σ] = S/(ν-N-1) and Var[Σ_ij] as of the inverse Wishart law (Gelman et al. 2013, A.1); Cov[μ] = E[Σ] / count."""
+    prior, draws, size = NormalInverseWishart(LOCATION, WORTH, FREEDOM + 12, MATRIX), 5000, 2
+    found = jax.jit(jax.vmap(prior.sample))(jax.random.split(jax.random.key(0), draws))
+    spare = FREEDOM + 12 - size - 1
+    squares = np.outer(np.diag(MATRIX), np.diag(MATRIX))
+    expected = MATRIX / spare
+    variance = ((spare + 2) * MATRIX**2 + spare * squares) / ((spare + 1) * spare**2 * (spare - 2))
+    # Five standard errors of a mean; those of a variance as in a normal sample, twice over for heavier tails.
+    error = 5 * np.sqrt(variance / draws)
+    assert (np.abs(found.covariance.mean(0) - expected) < error).all()
+    np.testing.assert_allclose(np.var(found.covariance, axis=0), variance, rtol=10 * np.sqrt(2 / draws))
+    scatter = np.cov(np.asarray(found.mean).T)
+    assert (np.abs(scatter - expected / WORTH) < 10 * np.sqrt((expected**2 + squares / spare**2) / draws) / WORTH).all()
+    assert (np.abs(found.mean.mean(0) - LOCATION) < 5 * np.sqrt(np.diag(expected) / WORTH / draws)).all()
 
 
 @pytest.mark.usefixtures("float64")
@@ -380,6 +427,10 @@ def test_misuse_is_explained() -> None:
         NormalInverseGamma(np.zeros(2), np.ones(3), 1.0, 1.0)
     with pytest.raises(ValueError, match="rate: expected positive numbers, got 0"):
         GammaPoisson(1.0, 0.0)
+    with pytest.raises(ValueError, match="df: expected more than N - 1 = 1 for vectors of 2, got 1"):
+        NormalInverseWishart(LOCATION, 1.0, 1.0, MATRIX)
+    with pytest.raises(ValueError, match="scale_matrix: expected a positive definite matrix, got a singular one"):
+        NormalInverseWishart(LOCATION, 1.0, 3.0, np.ones((2, 2)))
     for bad, model in ((2.5, GammaPoisson(1.0, 1.0)), (2, BetaBernoulli(1.0, 1.0))):
         with pytest.raises(ValueError, match=f"ys: expected .*, got {bad}"):
             ssm.log_prob(ssm.ChangePoint(model, 0.1, 3), np.array([0.0, bad]))
@@ -390,5 +441,12 @@ def test_misuse_is_explained() -> None:
             ssm.RNN(ssm.cells.GRU(1, 2, key=jax.random.key(0)), ssm.heads.Normal(2, 1, key=jax.random.key(0))),
             np.zeros((3, 1)),
         )
+    # A part of a vector is evidence, but what is known after it is no normal-inverse-Wishart: refused, or NaN.
+    together, holed = ssm.ChangePoint(correlated(), 0.1, 3), np.array([[0.0, 1.0], [np.nan, 0.0], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="ys: 1 time steps have some but not all of their 2 components"):
+        ssm.log_prob(together, holed)
+    learn = constrain(correlated()).learn
+    learnt = [learn(jnp.zeros(2), jnp.array(seen)).mean for seen in ((True, False), (False, False))]
+    np.testing.assert_array_equal(np.isnan(learnt), [[True, True], [False, False]])
     no_probability = ssm.ChangePoint(segment, lambda run_lengths: 1.5 + 0 * run_lengths, 3)
     assert np.isnan(ssm.log_prob(no_probability, np.zeros((3, 2))))

@@ -59,3 +59,7 @@ class AbstractConjugate(eqx.Module):
     def validate(self, ys: np.ndarray) -> None:
         """Raise ValueError if observed values, in one flat array, lie outside the support."""
         return None
+
+    def validate_observed(self, observed: np.ndarray) -> None:
+        """Raise ValueError if flags (M, *event), one for each component, are not what the family can learn from."""
+        return None

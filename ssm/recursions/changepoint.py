@@ -78,6 +78,12 @@ class ChangePoint(AbstractReversibleRecursion[Runs], AbstractStateSpace):
         """As the segment's."""
         self.segment.validate(ys)
 
+    def validate_steps(self, steps: Step) -> None:
+        """As the segment's, where flags come one per component."""
+        if partly_missing(steps) and checks.is_concrete(steps.observed) and checks.is_concrete(steps.padding):
+            real = np.ones(steps.t.shape, bool) if steps.padding is None else ~np.asarray(steps.padding)
+            self.segment.validate_observed(np.asarray(steps.observed)[real])
+
     # -- the recursion ----------------------------------------------------------------------------------------
 
     def prepare(self, steps: Step) -> Step:
