@@ -194,7 +194,7 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         return isinstance(self._transition, Homogeneous)
 
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """As `python -m benchmarks lanes` measured it on a CPU."""
+        """As `python -m benchmarks side_by_side` measured it on a CPU."""
         if len(shape) == 1:
             return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 32
         return self.runs_side_by_side and shape[0] >= 8

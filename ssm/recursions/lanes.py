@@ -15,7 +15,7 @@ from ssm.linalg import HIGHEST
 from ssm.recursion import Step
 from ssm.shapes import Array, Bool, Flag, Float, PyTree
 
-# Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks lanes`).
+# Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks side_by_side`).
 SMALL = 12
 MEMORY = 128
 

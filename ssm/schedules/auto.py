@@ -51,8 +51,8 @@ def choose(recursion: AbstractRecursion, shape: tuple[int, ...] | None = None) -
     """The schedule that "auto" stands for.
 
     On a CPU a sequential scan does the least work, and members that can walk blocks or sequences side by side use
-    the processor best (`python -m benchmarks schedules`). On accelerators each scan step costs kernel launches, so
-    parallel recursions are composed; that choice is by depth alone and not yet measured.
+    the processor best (`python -m benchmarks schedules_vs_length side_by_side`). On accelerators each scan step costs
+    kernel launches, so parallel recursions are composed; that choice is by depth alone and not yet measured.
     """
     if jax.default_backend() != "cpu" and isinstance(recursion, AbstractParallelRecursion):
         return Associative()

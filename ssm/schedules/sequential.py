@@ -13,7 +13,7 @@ from ssm.shapes import PyTree
 class Sequential(AbstractSchedule):
     """One `lax.scan`: the least work, T steps deep. The reference for the other schedules.
 
-    `unroll` steps are compiled into one loop body; on CPUs 1 is fastest (`python -m benchmarks schedules`).
+    `unroll` steps are compiled into one loop body; on CPUs 1 is fastest (`python -m benchmarks schedules_vs_length`).
     """
 
     unroll: int = eqx.field(static=True, default=1)
