@@ -59,7 +59,7 @@ def residuals(
     if kind == "ordinary" and not isinstance(model, HMM):
         raise TypeError(f'kind: "ordinary" residuals are for an ssm.HMM, got {type(model).__name__}; use "forecast"')
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _residuals(model, sequences, resolve(schedule, model), key, kind)
+    return _residuals(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, kind)
 
 
 @eqx.filter_jit

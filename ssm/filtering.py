@@ -14,7 +14,7 @@ from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import evidence_only, scan
 from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.statistics import evidence
+from ssm.statistics import evidence_of
 from ssm.trees import index
 
 
@@ -91,12 +91,7 @@ def filter(
 
 @eqx.filter_jit
 def _log_prob(model, sequences, schedule, key):
-    model = constrain(model)
-
-    def one(steps: Step, key: Key | None) -> Scalar:
-        return evidence(model, steps, schedule, key, fast=not sequences.batched)
-
-    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps))
+    return evidence_of(constrain(model), sequences, schedule, key)
 
 
 @eqx.filter_jit

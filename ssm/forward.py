@@ -1,6 +1,7 @@
-"""The forward pass: steps through the driver, in the fast form where there is one and it is safe."""
+"""The forward pass: steps through the driver, in the fast form where there is one and it holds."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,8 +12,8 @@ from ssm.recursion import AbstractRecursion, Step
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
-from ssm.schedules.side_by_side import SideBySide
-from ssm.shapes import Array, Key, PyTree
+from ssm.schedules.side_by_side import SideBySide, together
+from ssm.shapes import Array, Flag, Key, PyTree
 from ssm.trees import index
 
 
@@ -28,7 +29,7 @@ def forward(
 ) -> tuple[Any, Array, PyTree]:
     """Last belief, log p(y_t | y_<t) (T,), and what `save` kept, for a constrained model and steps as observed.
 
-    `fast=False` under `vmap`, where a `cond` would run both of its branches.
+    `fast=False` under `vmap`, where a `cond` would run both of its branches. Steps (B, T) only where `together`.
     """
 
     def run(recursion: AbstractRecursion, prepared: Step) -> tuple[Any, Array, PyTree]:
@@ -36,51 +37,14 @@ def forward(
         last, (log_evidence, kept) = scan(recursion, prepared, schedule=schedule, belief=belief, key=key, save=both)
         return last, log_evidence, kept
 
-    if belief is None and isinstance(schedule, SideBySide) and schedule.takes(model, steps):
-        return _side_by_side(model, steps, key, schedule, save, fast)
+    if belief is None and together(schedule, model, steps, fast):
+        return where_it_holds(partial(_attempt, schedule, save), partial(_in_order, save, fast), (model, steps, key))
     quick = model.quicken(steps) if fast and isinstance(schedule, Sequential | SideBySide) else None
     if quick is None:
         return run(model, model.prepare(steps))
     attempt = run(*quick)
     # Preparing inside the branch: what only the safe form needs is neither computed nor kept otherwise.
     return jax.lax.cond(jnp.isfinite(jnp.sum(attempt[1])), lambda: attempt, lambda: run(model, model.prepare(steps)))
-
-
-@eqx.filter_custom_jvp
-def _side_by_side(
-    model: AbstractRecursion,
-    steps: Step,
-    key: Key | None,
-    schedule: SideBySide,
-    save: Callable[[Saved], PyTree],
-    fast: bool,
-) -> tuple[Any, Array, PyTree]:
-    """Side by side where that holds, in order where it does not; its derivative is that of walking in order."""
-    agreed, filtered, log_evidence = model.forward_side_by_side(steps, schedule)
-
-    def take() -> tuple[Any, Array, PyTree]:
-        def one(steps: Step, filtered: Any, log_evidence: Array) -> tuple[Any, Array, PyTree]:
-            predicted = predictions(model, model.prepare(steps), filtered)
-            return index(filtered, -1), log_evidence, jax.vmap(save)(Saved(predicted, filtered, log_evidence))
-
-        return (jax.vmap(one) if steps.t.ndim == 2 else one)(steps, filtered, log_evidence)
-
-    return jax.lax.cond(agreed, take, lambda: _in_order(model, steps, key, save, fast))
-
-
-@_side_by_side.def_jvp
-def _side_by_side_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
-    _, _, key, _, save, fast = primals
-    in_order = lambda model, steps: _in_order(model, steps, key, save, fast)
-    return _side_by_side(*primals), eqx.filter_jvp(in_order, primals[:2], tangents[:2])[1]
-
-
-def _in_order(
-    model: AbstractRecursion, steps: Step, key: Key | None, save: Callable[[Saved], PyTree], fast: bool
-) -> tuple[Any, Array, PyTree]:
-    batched = steps.t.ndim == 2
-    one = lambda steps: forward(model, steps, Sequential(), key, save, fast=fast and not batched)
-    return (jax.vmap(one) if batched else one)(steps)
 
 
 def nothing(saved: Saved) -> None:
@@ -101,4 +65,49 @@ def beliefs(
         return Saved(predicted, filtered, log_evidence)
     _, log_evidence, filtered = forward(model, steps, schedule, key, lambda s: s.filtered, fast=fast)
     ahead = lambda steps, filtered: predictions(model, model.prepare(steps), filtered)
-    return Saved((jax.vmap(ahead) if steps.t.ndim == 2 else ahead)(steps, filtered), filtered, log_evidence)
+    return Saved(each_sequence(ahead, steps, filtered), filtered, log_evidence)
+
+
+# -- side by side ---------------------------------------------------------------------------------------------
+
+
+@eqx.filter_custom_jvp
+def where_it_holds(
+    attempt: Callable[..., tuple[Flag, Callable[[], PyTree]]], in_order: Callable[..., PyTree], operands: tuple
+) -> PyTree:
+    """What `attempt(*operands)` found if it says that this holds, else what `in_order(*operands)` finds.
+
+    Its derivative is that of `in_order`. An attempt returns a flag and a function that hands out what was found.
+    """
+    holds, found = attempt(*operands)
+    return jax.lax.cond(holds, found, lambda: in_order(*operands))
+
+
+@where_it_holds.def_jvp
+def _where_it_holds_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+    _, in_order, operands = primals
+    return where_it_holds(*primals), eqx.filter_jvp(in_order, operands, tangents[2])[1]
+
+
+def each_sequence(function: Callable[..., PyTree], steps: Step, *others: PyTree) -> PyTree:
+    """function(steps, *others), or of every sequence of a batch (B, T) where that is what the steps are."""
+    return (jax.vmap(function) if steps.t.ndim == 2 else function)(steps, *others)
+
+
+def _attempt(
+    schedule: SideBySide, save: Callable, model: AbstractRecursion, steps: Step, key: Key | None
+) -> tuple[Flag, Callable[[], PyTree]]:
+    holds, filtered, log_evidence = model.forward_side_by_side(steps, schedule)
+
+    def record(steps: Step, filtered: Any, log_evidence: Array) -> tuple[Any, Array, PyTree]:
+        predicted = predictions(model, model.prepare(steps), filtered)
+        return index(filtered, -1), log_evidence, jax.vmap(save)(Saved(predicted, filtered, log_evidence))
+
+    return holds, lambda: each_sequence(record, steps, filtered, log_evidence)
+
+
+def _in_order(
+    save: Callable, fast: bool, model: AbstractRecursion, steps: Step, key: Key | None
+) -> tuple[Any, Array, PyTree]:
+    fast = fast and steps.t.ndim == 1
+    return each_sequence(lambda steps: forward(model, steps, Sequential(), key, save, fast=fast), steps)

@@ -44,7 +44,7 @@ def fixed_lag_smooth(
     needs_key(model, key, "fixed_lag_smooth")
     lag = non_negative_int("lag", lag)
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _fixed_lag_smooth(model, sequences, lag, resolve(schedule, model), key)
+    return _fixed_lag_smooth(model, sequences, lag, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
 @eqx.filter_jit

@@ -41,7 +41,7 @@ def smooth_pairs(
         raise TypeError(f"model: smooth_pairs needs a discrete state space, ssm.HMM, got {type(model).__name__}")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
     times = _checked(times, sequences)
-    return _smooth_pairs(model, sequences, times, resolve(schedule, model))
+    return _smooth_pairs(model, sequences, times, resolve(schedule, model, sequences.steps.t.shape))
 
 
 def _checked(times: Array, sequences: Sequences) -> Int[Array, "M"]:

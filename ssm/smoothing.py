@@ -13,9 +13,9 @@ from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.scan import scan
-from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve, together
+from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Float, Key, PyTree
-from ssm.statistics import smooth_backward, smooth_together
+from ssm.statistics import smooth_one, smooth_together
 
 
 class Smoothed(eqx.Module):
@@ -84,23 +84,21 @@ def check_reversible(model: AbstractRecursion, verb: str) -> None:
 @eqx.filter_jit
 def _smooth(model, sequences, schedule, key):
     model = constrain(model)
+    all_at_once = together(schedule, model, sequences.steps)
 
     def one(steps: Step, key: Key | None) -> Smoothed:
-        fast = not sequences.batched
-        if together(schedule, model, steps):
-            smoothed, log_evidence = smooth_together(model, steps, schedule, fast)
-            return Smoothed(smoothed, jnp.sum(log_evidence, axis=-1))
-        saved = beliefs(model, steps, schedule, key, fast=fast)
-        smoothed = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
-        return Smoothed(smoothed, jnp.sum(saved.log_evidence))
+        if all_at_once:
+            smoothed, log_evidence = smooth_together(model, steps, schedule)
+        else:
+            smoothed, log_evidence = smooth_one(model, steps, schedule, key, fast=not sequences.batched)
+        return Smoothed(smoothed, jnp.sum(log_evidence, axis=-1))
 
-    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps))
+    return over_sequences(one, sequences, key, together=all_at_once)
 
 
 @eqx.filter_jit
 def _posterior_sample(model, sequences, schedule, key, num_samples):
     model = constrain(model)
-    schedule = Sequential() if sequences.batched and isinstance(schedule, SideBySide) else schedule
 
     def one(steps: Step, key: Key) -> PyTree:
         for_filter, for_paths = jax.random.split(key)

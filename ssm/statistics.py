@@ -7,20 +7,21 @@ backward pass. Because the backward pass of `evidence` *is* that identity, rever
 where differentiating through the scan would keep what every operation of every step needs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.data import observe, over_sequences
-from ssm.forward import beliefs, forward, nothing
+from ssm.data import Sequences, observe, over_sequences
+from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
 from ssm.parameters import constrain
 from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
 from ssm.recursions.backward import Smoother, backward_steps
 from ssm.scan import predictions, scan
-from ssm.schedules import AbstractSchedule, Sequential, SideBySide, resolve, together
-from ssm.shapes import Array, Float, Key, PyTree, Scalar
+from ssm.schedules import AbstractSchedule, Sequential, resolve, together
+from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
 
 
 def expected_statistics(
@@ -46,8 +47,6 @@ def expected_statistics(
 @eqx.filter_jit
 def _expected_statistics(model, sequences, schedule):
     model = constrain(model)
-
-    schedule = Sequential() if sequences.batched and isinstance(schedule, SideBySide) else schedule
 
     def one(steps: Step, key: None) -> PyTree:
         return statistics_of(model, steps, schedule, fast=not sequences.batched)[0]
@@ -88,6 +87,15 @@ def statistics_of(
     return model.statistics(steps, saved.predicted, saved.filtered, smoothed), saved.log_evidence
 
 
+def smooth_one(
+    model: Any, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
+) -> tuple[Any, Float[Array, "T"]]:
+    """Smoothed beliefs (T, ...) and log p(y_t | y_<t), for a constrained model and one sequence as observed."""
+    saved = beliefs(model, steps, schedule, key, fast=fast)
+    back = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
+    return back, saved.log_evidence
+
+
 def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
     """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the forward pass."""
     back = backward_steps(steps, predicted, filtered)
@@ -95,10 +103,23 @@ def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, sche
     return model.settle(smoothed)
 
 
-def evidence(
-    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
+def evidence_of(
+    model: AbstractRecursion,
+    sequences: Sequences,
+    schedule: AbstractSchedule,
+    key: Key | None = None,
+    *,
+    fast: bool = True,
 ) -> Float[Array, "*B"]:
-    """log p(y_{1:T}) for a constrained model and steps as observed; of a batch if the schedule takes it together."""
+    """log p(y_{1:T}) of every sequence, for a constrained model; `fast=False` under `vmap`."""
+    fast = fast and not sequences.batched
+    one = lambda steps, key: _evidence(model, steps, schedule, key, fast)
+    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps, fast))
+
+
+def _evidence(
+    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, fast: bool
+) -> Float[Array, "*B"]:
     if isinstance(model, AbstractExpectation):
         return _expectation_evidence((model, steps), schedule, fast)
     return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1])
@@ -114,11 +135,11 @@ def _expectation_evidence(model_and_steps, schedule, fast):
 def _evidence_forward(perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
-    if together(schedule, model, steps):
+    if together(schedule, model, steps, fast):
         if steps.t.ndim == 2:
             return _expectation_evidence(model_and_steps, schedule, fast), None
         # One sequence: both ways at once, since the gradient that is asked for needs them anyway.
-        log_evidence, statistics = _expect_together(model, steps, None, schedule, fast)
+        log_evidence, statistics = _expect_together(model, steps, None, schedule)
         return jnp.sum(log_evidence), statistics
     _, log_evidence, filtered = forward(model, steps, schedule, None, lambda saved: saved.filtered, fast=fast)
     return jnp.sum(log_evidence), filtered
@@ -128,12 +149,12 @@ def _evidence_forward(perturbed, model_and_steps, schedule, fast):
 def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
-    if not together(schedule, model, steps):
+    if not together(schedule, model, steps, fast):
         statistics = _look_back(model, steps, found, schedule)
         expected = lambda both: both[0].expected_log_prob(both[0].prepare(both[1]), statistics)
         return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))
     batched = steps.t.ndim == 2
-    statistics = _expect_together(model, steps, cotangent, schedule, fast)[1] if batched else found
+    statistics = _expect_together(model, steps, cotangent, schedule)[1] if batched else found
 
     def expected_together(both: tuple) -> Scalar:
         model, steps = both
@@ -151,55 +172,37 @@ def _look_back(model: Any, steps: Step, filtered: Any, schedule: AbstractSchedul
 
 
 # -- side by side ---------------------------------------------------------------------------------------------
-# What does not hold side by side is walked in order, and derivatives are those of walking in order.
 
 
-@eqx.filter_custom_jvp
 def _expect_together(
-    model: AbstractExpectation, steps: Step, counted: Array | None, schedule: AbstractSchedule, fast: bool
+    model: AbstractExpectation, steps: Step, counted: Array | None, schedule: AbstractSchedule
 ) -> tuple[Array, PyTree]:
     """log p(y_t | y_<t), and the statistics of all sequences together in the order of `arrange`."""
-    agreed, statistics, log_evidence = model.expect_side_by_side(steps, schedule, counted)
-    in_order = lambda: _expect_in_order(model, steps, counted, schedule, fast)
-    return jax.lax.cond(agreed, lambda: (log_evidence, statistics), in_order)
+
+    def attempt(model: AbstractExpectation, steps: Step, counted: Array | None) -> tuple[Flag, Callable]:
+        holds, statistics, log_evidence = model.expect_side_by_side(steps, schedule, counted)
+        return holds, lambda: (log_evidence, statistics)
+
+    def in_order(model: AbstractExpectation, steps: Step, counted: Array | None) -> tuple[Array, PyTree]:
+        fast = steps.t.ndim == 1
+        one = lambda steps: statistics_of(model, steps, Sequential(), fast=fast)
+        statistics, log_evidence = each_sequence(one, steps)
+        return log_evidence, model.arrange_statistics(statistics, steps, schedule, counted)
+
+    return where_it_holds(attempt, in_order, (model, steps, counted))
 
 
-@_expect_together.def_jvp
-def _expect_together_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
-    in_order = lambda *arguments: _expect_in_order(*arguments, *primals[3:])
-    return _expect_together(*primals), eqx.filter_jvp(in_order, primals[:3], tangents[:3])[1]
-
-
-def _expect_in_order(
-    model: AbstractExpectation, steps: Step, counted: Array | None, schedule: AbstractSchedule, fast: bool
-) -> tuple[Array, PyTree]:
-    batched = steps.t.ndim == 2
-    one = lambda steps: statistics_of(model, steps, Sequential(), fast=fast and not batched)
-    statistics, log_evidence = (jax.vmap(one) if batched else one)(steps)
-    return log_evidence, model.arrange_statistics(statistics, steps, schedule, counted)
-
-
-@eqx.filter_custom_jvp
 def smooth_together(
-    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, fast: bool
-) -> tuple[Any, Array]:
-    """Smoothed beliefs and log p(y_t | y_<t), of one sequence or a batch."""
-    agreed, smoothed, log_evidence = model.smooth_side_by_side(steps, schedule)
-    return jax.lax.cond(agreed, lambda: (smoothed, log_evidence), lambda: _smooth_in_order(model, steps, fast))
+    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule
+) -> tuple[Any, Float[Array, "*B T"]]:
+    """Smoothed beliefs and log p(y_t | y_<t), of one sequence or a batch, where the schedule takes it together."""
 
+    def attempt(model: AbstractExpectation, steps: Step) -> tuple[Flag, Callable]:
+        holds, smoothed, log_evidence = model.smooth_side_by_side(steps, schedule)
+        return holds, lambda: (smoothed, log_evidence)
 
-@smooth_together.def_jvp
-def _smooth_together_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
-    in_order = lambda model, steps: _smooth_in_order(model, steps, primals[3])
-    return smooth_together(*primals), eqx.filter_jvp(in_order, primals[:2], tangents[:2])[1]
+    def in_order(model: AbstractExpectation, steps: Step) -> tuple[Any, Array]:
+        fast = steps.t.ndim == 1
+        return each_sequence(lambda steps: smooth_one(model, steps, Sequential(), None, fast=fast), steps)
 
-
-def _smooth_in_order(model: AbstractExpectation, steps: Step, fast: bool) -> tuple[Any, Array]:
-    batched = steps.t.ndim == 2
-
-    def one(steps: Step) -> tuple[Any, Array]:
-        saved = beliefs(model, steps, Sequential(), None, fast=fast and not batched)
-        back = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, Sequential())
-        return back, saved.log_evidence
-
-    return (jax.vmap(one) if batched else one)(steps)
+    return where_it_holds(attempt, in_order, (model, steps))

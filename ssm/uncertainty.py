@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.data import Sequences, check_recursion, observe, over_sequences
+from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
 from ssm.parameters import Covariance, constrain, free_entries, leaf_names
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
-from ssm.statistics import evidence
+from ssm.statistics import evidence_of
 from ssm.trees import float_dtype
 
 # What a Newton step may still gain, in nats, for a point to count as a maximum: a third of a standard error.
@@ -101,7 +101,7 @@ def _derivatives(
 
     def objective(change: Float[Array, "P"]) -> Array:
         plain = _moved(model, change, where)
-        total = jnp.sum(over_sequences(lambda s, k: evidence(plain, s, schedule, k, fast=False), sequences, None))
+        total = jnp.sum(evidence_of(plain, sequences, schedule, fast=False))
         return total + plain.log_prior().astype(total.dtype)
 
     slope = jax.grad(objective)

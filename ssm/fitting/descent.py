@@ -6,14 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.data import Sequences, over_sequences
+from ssm.data import Sequences
 from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
 from ssm.parameters import constrain
 from ssm.recursion import seen_steps
-from ssm.schedules import AbstractSchedule, together
+from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.statistics import evidence
+from ssm.statistics import evidence_of
 from ssm.trees import index, select
 
 
@@ -129,36 +129,28 @@ def _loss(
     key: Key | None,
 ) -> Array:
     """Negative log-evidence (and log-prior) per observation; `whole` observations are in all the data."""
-    log_probs = _evidence_each(free, fixed, sequences, schedule, key)
+    model = constrain(eqx.combine(free, fixed))
+    log_probs = evidence_of(model, sequences, schedule, key)
     total = jnp.sum(log_probs if weights is None else jnp.where(weights, log_probs, 0))
     count = _count(sequences, weights)
     # A mini-batch bears its share of the prior, so that an epoch counts it once.
-    prior = constrain(eqx.combine(free, fixed)).log_prior().astype(total.dtype)
+    prior = model.log_prior().astype(total.dtype)
     return -(total + prior * count / whole) / count
-
-
-def _evidence_each(
-    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None
-) -> Float[Array, "*B"]:
-    model = constrain(eqx.combine(free, fixed))
-    fast = not sequences.batched
-    all_at_once = together(schedule, model, sequences.steps)
-    run = lambda steps, key: evidence(model, steps, schedule, key, fast=fast)
-    return over_sequences(run, sequences, key, together=all_at_once)
 
 
 def total_evidence(
     free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None
 ) -> Array:
     """Log-evidence of all sequences."""
-    return jnp.sum(_evidence_each(free, fixed, sequences, schedule, key))
+    return jnp.sum(evidence_of(constrain(eqx.combine(free, fixed)), sequences, schedule, key))
 
 
 @eqx.filter_jit
 def objective(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:
     """What is climbed: log-evidence of all sequences plus log-prior."""
-    evidence = total_evidence(free, fixed, sequences, schedule, key)
-    return evidence + constrain(eqx.combine(free, fixed)).log_prior().astype(evidence.dtype)
+    model = constrain(eqx.combine(free, fixed))
+    evidence = jnp.sum(evidence_of(model, sequences, schedule, key))
+    return evidence + model.log_prior().astype(evidence.dtype)
 
 
 def _count(sequences: Sequences, weights: Array | None) -> Array:

@@ -13,7 +13,7 @@ from ssm.parameters import constrain, moved, trainable
 from ssm.recursion import AbstractExpectation, Step
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.statistics import evidence, statistics_of
+from ssm.statistics import evidence_of, statistics_of
 from ssm.trees import float_dtype, index, stack
 
 
@@ -110,11 +110,8 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
 
     def one(model: PyTree) -> Array:
         plain = constrain(model)
-        fast = alone and not sequences.batched
         schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
-        run = lambda steps, key: evidence(plain, steps, schedule, key, fast=fast)
-        all_at_once = together(schedule, plain, sequences.steps)
-        log_evidence = jnp.sum(over_sequences(run, sequences, None, together=all_at_once))
+        log_evidence = jnp.sum(evidence_of(plain, sequences, schedule, fast=alone))
         return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 
     return _each(one, models)

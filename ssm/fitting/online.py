@@ -13,7 +13,7 @@ from ssm.parameters import constrain, moved, trainable
 from ssm.recursion import AbstractExpectation, Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.statistics import evidence, statistics_of
+from ssm.statistics import evidence_of, statistics_of
 from ssm.trees import index
 
 
@@ -102,5 +102,4 @@ def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Arr
 def total_evidence(model: PyTree, sequences: Sequences) -> Array:
     """Log-evidence of all sequences."""
     plain = constrain(model)
-    run = lambda steps, key: evidence(plain, steps, resolve("auto", plain), key, fast=False)
-    return jnp.sum(over_sequences(run, sequences, None))
+    return jnp.sum(evidence_of(plain, sequences, resolve("auto", plain, sequences.steps.t.shape)))

@@ -6,7 +6,7 @@ import equinox as eqx
 
 from ssm.recursion import AbstractRecursion, Step
 from ssm.schedules.base import AbstractSchedule, Walk
-from ssm.schedules.sequential import walk_in_order
+from ssm.schedules.sequential import Sequential
 from ssm.shapes import PyTree
 
 
@@ -38,7 +38,11 @@ class SideBySide(AbstractSchedule):
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """In order: what has a form of its own does not come through here."""
-        return walk_in_order(walk, belief, steps)
+        return Sequential().run(walk, belief, steps)
+
+    def run_backward(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
+        """In order."""
+        return Sequential().run_backward(walk, belief, steps)
 
     def takes(self, recursion: AbstractRecursion, steps: Step) -> bool:
         """Whether these steps, (T,) or (B, T), are walked side by side: one stretch each, padded only in a batch."""
@@ -50,6 +54,9 @@ class SideBySide(AbstractSchedule):
         return recursion.runs_side_by_side
 
 
-def together(schedule: AbstractSchedule, recursion: AbstractRecursion, steps: Step) -> bool:
-    """Whether a batch is handed to the recursion as it is."""
-    return isinstance(schedule, SideBySide) and schedule.takes(recursion, steps)
+def together(schedule: AbstractSchedule, recursion: AbstractRecursion, steps: Step, fast: bool = True) -> bool:
+    """Whether steps (T,), or a whole batch (B, T), are handed to the recursion as they are.
+
+    `fast=False`: one sequence under `vmap`, where what to do if this does not hold would be done as well.
+    """
+    return isinstance(schedule, SideBySide) and schedule.takes(recursion, steps) and (fast or steps.t.ndim == 2)
