@@ -16,6 +16,7 @@ import numpy as np
 
 from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.shapes import Array, Bool, Count, Key, PyTree, Scalar
+from ssm.trees import blend
 
 Belief = TypeVar("Belief")
 
@@ -262,8 +263,8 @@ class AbstractExpectation(AbstractReversibleRecursion[Belief]):
         raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
 
     def blend(self, old: PyTree, new: PyTree, rate: Scalar) -> PyTree:
-        """(1 - rate) old + rate new, for sums of two batches."""
-        return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
+        """`sums` of (1 - rate) of one batch and `rate` of another, from those of each."""
+        return blend(old, new, rate)
 
     def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
         """The M-step from sums; `frozen` as in `maximise`."""

@@ -1,5 +1,8 @@
 """Small operations on whole pytrees of arrays."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -39,6 +42,21 @@ def reverse(tree: PyTree) -> PyTree:
 def stack(trees: list[PyTree]) -> PyTree:
     """Trees of one structure as one tree with a new leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+class AbstractSums(eqx.Module):
+    """Statistics of a batch that do not add up leaf by leaf, such as means."""
+
+    def blend(self, other: Any, rate: Array) -> Any:
+        """Statistics of (1 - rate) of this batch and `rate` of the other."""
+        raise NotImplementedError
+
+
+def blend(old: PyTree, new: PyTree, rate: Array) -> PyTree:
+    """(1 - rate) old + rate new on every leaf; `AbstractSums` as they say themselves."""
+    says_itself = lambda node: isinstance(node, AbstractSums)
+    one = lambda a, b: a.blend(b, rate) if says_itself(a) else (1 - rate) * a + rate * b
+    return jax.tree.map(one, old, new, is_leaf=says_itself)
 
 
 def float_dtype(tree: PyTree) -> jnp.dtype:

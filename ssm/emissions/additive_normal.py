@@ -133,10 +133,6 @@ class AdditiveNormal(AbstractEmission):
         states = np.indices(self.sizes)[chain].reshape(-1)
         return jax.nn.one_hot(states, self.sizes[chain], dtype=dtype)
 
-    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
-        """See `Moments.blend`."""
-        return old.blend(new, rate)
-
     def permuted(self, order: np.ndarray) -> "AdditiveNormal":
         """TypeError: states are renamed chain by chain, not jointly."""
         raise TypeError("emission: the joint states of an AdditiveNormal cannot be renamed one by one")

@@ -11,6 +11,7 @@ from ssm.distributions import Distribution, WeightedMixture
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.logspace import finite_max, log
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.trees import blend
 
 
 class AbstractEmission(eqx.Module):
@@ -117,8 +118,8 @@ class AbstractEmission(eqx.Module):
         raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
 
     def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
-        """(1 - rate) old + rate new, for statistics of two batches: leaf by leaf where `sums` is linear."""
-        return jax.tree.map(lambda a, b: (1 - rate) * a + rate * b, old, new)
+        """`sums` of (1 - rate) of one batch and `rate` of another, from those of each."""
+        return blend(old, new, rate)
 
     def log_prior(self) -> Scalar:
         """log p(parameters) up to a constant; 0 without a prior."""

@@ -117,10 +117,6 @@ class Labelled(AbstractEmission):
             return self
         return Labelled(self.emission.fitted(sums, frozenset(name.removeprefix("emission.") for name in frozen)))
 
-    def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
-        """As the emission's."""
-        return self.emission.blend(old, new, rate)
-
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Labelled":
         """That of the emission."""
         return Labelled(self.emission.restart(key, ys, self._inner(us), observed))

@@ -106,10 +106,6 @@ class LinearRegression(AbstractEmission):
         scale = self.scale if "scale" in frozen else scale
         return LinearRegression(whole(weights, self.weights), whole(bias, self.bias), scale, self.minimum_scale)
 
-    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
-        """See `Scatters.blend`."""
-        return old.blend(new, rate)
-
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
     ) -> "LinearRegression":

@@ -122,10 +122,6 @@ class Mixture(AbstractEmission):
             inner = jax.tree.map(jnp.zeros_like, inner)
         return Mixture(self._weighed(counts, frozen), self.parts.fitted(inner, _inner(frozen)))
 
-    def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
-        """Counts leaf by leaf, statistics as the parts say."""
-        return super().blend(old[0], new[0], rate), self.parts.blend(old[1], new[1], rate)
-
     def permuted(self, order: np.ndarray) -> "Mixture":
         """Weights, and the parts of each state together."""
         size = self.weights.shape[1]

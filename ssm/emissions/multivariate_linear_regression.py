@@ -122,10 +122,6 @@ class MultivariateLinearRegression(AbstractEmission):
         covariance = jnp.where(keep_covariance[:, None, None], self.covariance, covariance)
         return MultivariateLinearRegression(weights, bias, covariance, self.minimum_scale)
 
-    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
-        """See `Scatters.blend`."""
-        return old.blend(new, rate)
-
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
     ) -> "MultivariateLinearRegression":

@@ -101,10 +101,6 @@ class MultivariateNormal(AbstractEmission):
         covariance = self.covariance if "covariance" in frozen else covariance
         return MultivariateNormal(loc, covariance, self.minimum_scale)
 
-    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
-        """See `Scatters.blend`."""
-        return old.blend(new, rate)
-
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
     ) -> "MultivariateNormal":

@@ -117,10 +117,6 @@ class MultivariateStudentT(AbstractEmission):
         df = self.df if "df" in frozen else degrees_of_freedom(sums, self.df)
         return MultivariateStudentT(loc, matrix, df, self.minimum_scale)
 
-    def blend(self, old: TailSums, new: TailSums, rate: Float[Array, ""]) -> TailSums:
-        """See `TailSums.blend`."""
-        return old.blend(new, rate)
-
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
     ) -> "MultivariateStudentT":

@@ -98,10 +98,6 @@ class NoisyNormal(AbstractEmission):
         new = Normal(self.loc, self.scale, self.minimum_scale).fitted(sums, frozen)
         return NoisyNormal(new.loc, new.scale, self.minimum_scale)
 
-    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
-        """See `Moments.blend`."""
-        return old.blend(new, rate)
-
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None
     ) -> "NoisyNormal":

@@ -122,10 +122,6 @@ class Normal(AbstractEmission):
         scale = jnp.where(sums.count > 0, scale, self.scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
-    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
-        """See `Moments.blend`."""
-        return old.blend(new, rate)
-
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None
     ) -> "Normal":

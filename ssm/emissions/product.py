@@ -135,10 +135,6 @@ class Product(AbstractEmission):
             parts.append(self.parts[i].fitted(jax.tree.map(jnp.zeros_like, each) if held else each, inner))
         return Product(*parts)
 
-    def blend(self, old: tuple[PyTree, ...], new: tuple[PyTree, ...], rate: Float[Array, ""]) -> tuple[PyTree, ...]:
-        """As each part says."""
-        return tuple(part.blend(a, b, rate) for part, a, b in zip(self.parts, old, new, strict=True))
-
     def permuted(self, order: np.ndarray) -> "Product":
         """Each part."""
         return eqx.tree_at(lambda m: m.parts, self, tuple(part.permuted(order) for part in self.parts))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -10,9 +9,10 @@ from ssm.emissions.components import UNROLLED
 from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.shapes import Array, Float
+from ssm.trees import AbstractSums
 
 
-class Moments(eqx.Module):
+class Moments(AbstractSums):
     """Weighted count, mean and squared deviations from that mean, for every state and component.
 
     Around the mean, not around zero: float32 keeps its digits where the mean is large beside the spread.
@@ -33,7 +33,7 @@ class Moments(eqx.Module):
         return Moments(count, mean, scatter + (1 - rate) * self.count * share * difference**2)
 
 
-class Scatters(eqx.Module):
+class Scatters(AbstractSums):
     """As `Moments`, with the matrices of products of deviations."""
 
     count: Float[Array, "*batch"]

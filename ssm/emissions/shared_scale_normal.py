@@ -98,10 +98,6 @@ class SharedScaleNormal(AbstractEmission):
         scale = jnp.where(count > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
         return SharedScaleNormal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
-    def blend(self, old: Moments, new: Moments, rate: Float[Array, ""]) -> Moments:
-        """See `Moments.blend`."""
-        return old.blend(new, rate)
-
     def permuted(self, order: np.ndarray) -> "SharedScaleNormal":
         """Means, and scales where each state has its own."""
         scale = self._scale if self.scale.shape[0] == 1 else jax.tree.map(lambda leaf: leaf[order], self._scale)

@@ -28,12 +28,6 @@ class TailSums(eqx.Module):
     moments: PyTree  # of y, weighted by w E[precision]
     strain: Float[Array, "K *event"]  # Σ w (E[log precision] - E[precision] + 1), at most 0
 
-    def blend(self, other: "TailSums", rate: Array) -> "TailSums":
-        """Statistics of (1 - rate) of this batch and `rate` of the other."""
-        mixed = lambda old, new: (1 - rate) * old + rate * new
-        moments = self.moments.blend(other.moments, rate)
-        return TailSums(mixed(self.total, other.total), moments, mixed(self.strain, other.strain))
-
 
 @final
 class StudentT(AbstractEmission):
@@ -116,10 +110,6 @@ class StudentT(AbstractEmission):
         scale = self.scale if "scale" in frozen else jnp.where(alive, scale, self.scale)
         df = self.df if "df" in frozen else degrees_of_freedom(sums, self.df)
         return StudentT(loc, scale, df, self.minimum_scale)
-
-    def blend(self, old: TailSums, new: TailSums, rate: Float[Array, ""]) -> TailSums:
-        """See `TailSums.blend`."""
-        return old.blend(new, rate)
 
     def restart(
         self, key: Key, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M"] | None

@@ -119,10 +119,6 @@ class Tied(AbstractEmission):
         """As the emission's."""
         return self if "emission" in frozen else Tied(self.emission.fitted(sums, _below(frozen)), self.states)
 
-    def blend(self, old: PyTree, new: PyTree, rate: Float[Array, ""]) -> PyTree:
-        """As the emission's."""
-        return self.emission.blend(old, new, rate)
-
     def log_prior(self) -> Scalar:
         """As the emission's."""
         return self.emission.log_prior()

@@ -90,10 +90,6 @@ class TiedMultivariateNormal(AbstractEmission):
             loc, self.covariance if "covariance" in frozen else covariance, self.minimum_scale
         )
 
-    def blend(self, old: Scatters, new: Scatters, rate: Float[Array, ""]) -> Scatters:
-        """See `Scatters.blend`."""
-        return old.blend(new, rate)
-
     def permuted(self, order: np.ndarray) -> "TiedMultivariateNormal":
         """Means; the covariance is everyone's."""
         return eqx.tree_at(lambda m: m.loc, self, self.loc[order])

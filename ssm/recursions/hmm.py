@@ -262,13 +262,6 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
             self.emission.sums(weights, flat.y, flat.u, flat.observed),
         )
 
-    def blend(self, old: Sums, new: Sums, rate: Scalar) -> Sums:
-        """Counts add up; the emission says how its own do."""
-        emission = self.emission.blend(old.emission, new.emission, rate)
-        counts = lambda sums: (sums.initial, sums.transitions)
-        initial, transitions = super().blend(counts(old), counts(new), rate)
-        return Sums(initial, transitions, emission)
-
     def fitted(self, sums: Sums, frozen: frozenset[str] = frozenset()) -> "HMM":
         """Counts, normalised, and the emission from its sums."""
         emission = self.emission
