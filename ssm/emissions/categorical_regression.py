@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.climbing import climb
 from ssm.distributions import Distribution, categorical, categorical_logits
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.linear_predictor import linear_predictor
+from ssm.emissions.numeric import climb_likelihood
 from ssm.linalg import multiply, row_times_matrix
 from ssm.shapes import Array, Bool, Float, Int, Key
 
@@ -86,17 +86,8 @@ class CategoricalRegression(AbstractEmission):
         observed: Bool[Array, "M"] | None,
         frozen: frozenset[str] = frozenset(),
     ) -> "CategoricalRegression":
-        """One multinomial logit per state."""
-        if observed is not None:
-            weights = jnp.where(observed[:, None], weights, 0)
-        total = jnp.maximum(jnp.sum(weights), 1)
-        free = {name: getattr(self, name) for name in ("weights", "bias") if name not in frozen}
-
-        def objective(free: dict[str, Array]) -> Array:
-            table = _replaced(self, free).log_likelihoods(ys, us)
-            return jnp.sum(jnp.where(weights > 0, weights * table, 0)) / total
-
-        return _replaced(self, climb(objective, free)) if free else self
+        """One multinomial logit per state; see `climb_likelihood`."""
+        return climb_likelihood(self, weights, ys, us, observed, frozen)
 
     def restart(
         self, key: Key, ys: Int[Array, "M"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
@@ -119,7 +110,3 @@ class CategoricalRegression(AbstractEmission):
         for_weights, for_bias = jax.random.split(key)
         weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
         return cls(weights, jax.random.normal(for_bias, shape))
-
-
-def _replaced(model: CategoricalRegression, parts: dict[str, Array]) -> CategoricalRegression:
-    return CategoricalRegression(parts.get("weights", model.weights), parts.get("bias", model.bias))

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from ssm import checks
-from ssm.climbing import climb
 from ssm.distributions import Distribution as AnyDistribution
 from ssm.distributions import marginal_log_prob, num_symbols, one_event
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import weights_seen
-from ssm.parameters import trainable
+from ssm.emissions.numeric import climb_likelihood
+from ssm.emissions.seeds import jittered
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.trees import float_dtype, index
 
@@ -120,23 +119,9 @@ class Distribution(AbstractEmission):
         observed: Bool[Array, "M *parts"] | None,
         frozen: frozenset[str] = frozenset(),
     ) -> "Distribution":
-        """Some steps of L-BFGS, all states at once."""
-        weights = weights_seen(weights, observed)
-        free, fixed = eqx.partition(self, trainable(self, tuple(frozen)))
-        total = jnp.maximum(jnp.sum(weights), 1)
-
-        def objective(free: PyTree) -> Array:
-            table = eqx.combine(free, fixed).log_likelihoods(ys, us, observed)
-            return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, table, 0), 0)) / total
-
-        return eqx.combine(climb(objective, free), fixed)
+        """See `climb_likelihood`."""
+        return climb_likelihood(self, weights, ys, us, observed, frozen)
 
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Distribution":
         """The parameters as they are, moved by noise of a tenth of their size (at least a tenth)."""
-        leaves, structure = jax.tree.flatten(self.parameters)
-        keys = jax.random.split(key, len(leaves))
-        moved = [
-            leaf + 0.1 * jnp.maximum(jnp.abs(leaf), 1) * jax.random.normal(each, leaf.shape, leaf.dtype)
-            for leaf, each in zip(leaves, keys, strict=True)
-        ]
-        return eqx.tree_at(lambda emission: emission.parameters, self, jax.tree.unflatten(structure, moved))
+        return eqx.tree_at(lambda emission: emission.parameters, self, jittered(key, self.parameters))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.shapes import Array, Bool, Float, Key
+from ssm.shapes import Array, Bool, Float, Key, PyTree
 
 
 def rows_of(ys: Any, observed: Any = None) -> tuple[Array, Bool[Array, "M"]]:
@@ -58,3 +58,12 @@ def state_shape(num_states: int, num_components: int | None) -> tuple[int, ...]:
     """(K,) for scalars, (K, N) for vectors."""
     shape = (checks.positive_int("num_states", num_states),)
     return shape if num_components is None else (*shape, checks.positive_int("num_components", num_components))
+
+
+def jittered(key: Key, parameters: PyTree) -> PyTree:
+    """Each of any real numbers, moved by noise of a tenth of its size (at least a tenth)."""
+    leaves, structure = jax.tree.flatten(parameters)
+    noise = lambda key, leaf: 0.1 * jnp.maximum(jnp.abs(leaf), 1) * jax.random.normal(key, leaf.shape, leaf.dtype)
+    keys = jax.random.split(key, len(leaves))
+    moved = [leaf + noise(each, leaf) for leaf, each in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, moved)

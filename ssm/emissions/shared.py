@@ -5,13 +5,13 @@ from typing import Any, final
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.climbing import climb
 from ssm.emissions.base import AbstractEmission
-from ssm.parameters import constrain, trainable
+from ssm.emissions.numeric import climb_likelihood
+from ssm.emissions.seeds import jittered
+from ssm.parameters import constrain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
@@ -98,25 +98,12 @@ class Shared(AbstractEmission):
         observed: Bool[Array, "M *parts"] | None,
         frozen: frozenset[str] = frozenset(),
     ) -> "Shared":
-        """Some steps of L-BFGS, all parameters at once."""
-        if observed is not None:
-            weights = jnp.where(jnp.any(observed.reshape(len(observed), -1), axis=1)[:, None], weights, 0)
-        free, fixed = eqx.partition(self, trainable(self, tuple(frozen)))
-        total = jnp.maximum(jnp.sum(weights), 1)
-
-        def objective(free: PyTree) -> Array:
-            table = eqx.combine(free, fixed).log_likelihoods(ys, us, observed)
-            return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, table, 0), 0)) / total
-
-        return eqx.combine(climb(objective, free), fixed)
+        """See `climb_likelihood`."""
+        return climb_likelihood(self, weights, ys, us, observed, frozen)
 
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Shared":
         """The parameters as they are, moved by noise of a tenth of their size (at least a tenth)."""
-        leaves, structure = jax.tree.flatten(self.parameters)
-        noise = lambda key, leaf: 0.1 * jnp.maximum(jnp.abs(leaf), 1) * jax.random.normal(key, leaf.shape, leaf.dtype)
-        keys = jax.random.split(key, len(leaves))
-        moved = [leaf + noise(each, leaf) for leaf, each in zip(leaves, keys, strict=True)]
-        return Shared(self.make, jax.tree.unflatten(structure, moved))
+        return Shared(self.make, jittered(key, self.parameters))
 
     def permuted(self, order: np.ndarray) -> "Shared":
         """TypeError: which state is which is what `make` says."""
