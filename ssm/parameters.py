@@ -149,6 +149,18 @@ def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     return jax.tree.unflatten(structure, free)
 
 
+def inner(name: str, frozen: frozenset[str]) -> frozenset[str]:
+    """The frozen names below `name`, as it sees them."""
+    return frozenset(each.removeprefix(name + ".") for each in frozen if each.startswith(name + "."))
+
+
+def frozen_within(part: PyTree, name: str, frozen: frozenset[str]) -> frozenset[str]:
+    """The frozen names of the part called `name`, as it sees them: all that it has, if it is frozen as a whole."""
+    if any(_covers(each, name) for each in frozen):
+        return frozenset(path.split(".")[0] for path in leaf_names(part))
+    return inner(name, frozen)
+
+
 def moved(model: PyTree, best: PyTree, free: PyTree) -> PyTree:
     """The parameters of `best` where `free`, the tree of `trainable`, says so, and those of `model` elsewhere.
 

@@ -11,7 +11,7 @@ from ssm.distributions import Distribution, WeightedMixture
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.logspace import finite_max, log
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.trees import blend
+from ssm.trees import blend, float_dtype
 
 
 class AbstractEmission(eqx.Module):
@@ -122,8 +122,11 @@ class AbstractEmission(eqx.Module):
         return blend(old, new, rate)
 
     def log_prior(self) -> Scalar:
-        """log p(parameters) up to a constant; 0 without a prior."""
-        return jnp.zeros(())
+        """log p(parameters) up to a constant: the sum over the emissions among the fields; 0 without a prior."""
+        inside = lambda node: node is not self and isinstance(node, AbstractEmission)
+        parts = [node for node in jax.tree.leaves(self, is_leaf=inside) if inside(node)]
+        dtype = float_dtype(self)
+        return sum((part.log_prior().astype(dtype) for part in parts), jnp.zeros((), dtype))
 
     def permuted(self, order: np.ndarray) -> Self:
         """The family whose state k is the state order[k] of this one.

@@ -10,6 +10,7 @@ from ssm.checks import is_concrete
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.emissions.base import AbstractEmission
 from ssm.logspace import log
+from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.trees import float_dtype
 
@@ -100,10 +101,8 @@ class Labelled(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> "Labelled":
         """That of the emission: the weights already know the labels."""
-        if "emission" in frozen:
-            return self
-        inner = frozenset(name.removeprefix("emission.") for name in frozen)
-        return Labelled(self.emission.maximise(weights, ys, self._inner(us), observed, inner))
+        below = frozen_within(self.emission, "emission", frozen)
+        return Labelled(self.emission.maximise(weights, ys, self._inner(us), observed, below))
 
     def sums(
         self, weights: Float[Array, "M K"], ys: Array, us: PyTree, observed: Bool[Array, "M *parts"] | None
@@ -113,9 +112,7 @@ class Labelled(AbstractEmission):
 
     def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> "Labelled":
         """That of the emission."""
-        if "emission" in frozen:
-            return self
-        return Labelled(self.emission.fitted(sums, frozenset(name.removeprefix("emission.") for name in frozen)))
+        return Labelled(self.emission.fitted(sums, frozen_within(self.emission, "emission", frozen)))
 
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Labelled":
         """That of the emission."""

@@ -11,7 +11,7 @@ from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
 from ssm.logspace import finite_max, log, ratio
-from ssm.parameters import Simplex, value
+from ssm.parameters import Simplex, frozen_within, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
@@ -103,10 +103,8 @@ class Mixture(AbstractEmission):
     ) -> "Mixture":
         """The weights' shares, and the M-step of the parts."""
         shares = self._shares(weights, ys, us, observed)
-        counts = _total(shares, self.weights.shape)
-        if "parts" in frozen:
-            shares = jnp.zeros_like(shares)  # what nothing weighs on stays as it is
-        return Mixture(self._weighed(counts, frozen), self.parts.maximise(shares, ys, us, observed, _inner(frozen)))
+        counts, below = _total(shares, self.weights.shape), frozen_within(self.parts, "parts", frozen)
+        return Mixture(self._weighed(counts, frozen), self.parts.maximise(shares, ys, us, observed, below))
 
     def sums(
         self, weights: Float[Array, "T K"], ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None
@@ -118,9 +116,8 @@ class Mixture(AbstractEmission):
     def fitted(self, sums: tuple[Float[Array, "K M"], PyTree], frozen: frozenset[str] = frozenset()) -> "Mixture":
         """Expected counts, normalised, and the parts given their statistics."""
         counts, inner = sums
-        if "parts" in frozen:
-            inner = jax.tree.map(jnp.zeros_like, inner)
-        return Mixture(self._weighed(counts, frozen), self.parts.fitted(inner, _inner(frozen)))
+        below = frozen_within(self.parts, "parts", frozen)
+        return Mixture(self._weighed(counts, frozen), self.parts.fitted(inner, below))
 
     def permuted(self, order: np.ndarray) -> "Mixture":
         """Weights, and the parts of each state together."""
@@ -193,11 +190,6 @@ def _log_sum(tables: list[Float[Array, "T K"]], weights: Float[Array, "K M"]) ->
 
 def _total(shares: Float[Array, "T KM"], shape: tuple[int, ...]) -> Float[Array, "K M"]:
     return jnp.sum(shares, axis=0).reshape(shape)
-
-
-def _inner(frozen: frozenset[str]) -> frozenset[str]:
-    """The frozen names of the parts, as the parts know them."""
-    return frozenset(name.removeprefix("parts.") for name in frozen if name.startswith("parts."))
 
 
 def _equal(num_states: int, num_parts: int) -> Float[Array, "K M"]:

@@ -72,7 +72,7 @@ def climb_likelihood(
     observed: Bool[Array, "M *parts"] | None,
     frozen: frozenset[str],
 ) -> Any:
-    """Some steps of L-BFGS up Σ_mk weights_mk log p(y_m | k, u_m), on all parameters at once.
+    """Some steps of L-BFGS up Σ_mk weights_mk log p(y_m | k, u_m) + log p(parameters), on all parameters at once.
 
     For an emission whose parameters are any real numbers; never lower than it began.
     """
@@ -83,7 +83,9 @@ def climb_likelihood(
     total = jnp.maximum(jnp.sum(weights), 1)
 
     def objective(free: PyTree) -> Scalar:
-        table = eqx.combine(free, fixed).log_likelihoods(ys, us, observed)
-        return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, table, 0), 0)) / total
+        model = eqx.combine(free, fixed)
+        table = jnp.where(weights > 0, model.log_likelihoods(ys, us, observed), 0)
+        expected = jnp.sum(weights * table)
+        return (expected + model.log_prior().astype(expected.dtype)) / total
 
     return eqx.combine(climb(objective, free), fixed)

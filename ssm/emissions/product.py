@@ -12,6 +12,7 @@ import numpy as np
 from ssm.distributions import MixtureOfParts, Parts, columns, width
 from ssm.emissions.base import AbstractEmission
 from ssm.logspace import log
+from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
@@ -75,6 +76,10 @@ class Product(AbstractEmission):
             return [observed] * len(self.parts)
         return columns(observed, self._shapes)
 
+    def _frozen(self, frozen: frozenset[str]) -> list[frozenset[str]]:
+        """The frozen names of each part, as it knows them."""
+        return [frozen_within(part, f"parts.{i}", frozen) for i, part in enumerate(self.parts)]
+
     def validate(self, ys: np.ndarray) -> None:
         """Nothing: values come without their columns. Impossible ones give an evidence of -inf."""
         return None
@@ -109,12 +114,8 @@ class Product(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> "Product":
         """That of each part."""
-        nothing = jnp.zeros_like(weights)  # what nothing weighs on stays as it is
-        parts = []
-        for i, (y, seen) in enumerate(zip(self._own(ys), self._flags(observed), strict=True)):
-            held, inner = _held(i, frozen)
-            parts.append(self.parts[i].maximise(nothing if held else weights, y, us, seen, inner))
-        return Product(*parts)
+        own = zip(self.parts, self._own(ys), self._flags(observed), self._frozen(frozen), strict=True)
+        return Product(*[part.maximise(weights, y, us, seen, below) for part, y, seen, below in own])
 
     def sums(
         self,
@@ -129,11 +130,8 @@ class Product(AbstractEmission):
 
     def fitted(self, sums: tuple[PyTree, ...], frozen: frozenset[str] = frozenset()) -> "Product":
         """Each part given its statistics."""
-        parts = []
-        for i, each in enumerate(sums):
-            held, inner = _held(i, frozen)
-            parts.append(self.parts[i].fitted(jax.tree.map(jnp.zeros_like, each) if held else each, inner))
-        return Product(*parts)
+        own = zip(self.parts, sums, self._frozen(frozen), strict=True)
+        return Product(*[part.fitted(each, below) for part, each, below in own])
 
     def permuted(self, order: np.ndarray) -> "Product":
         """Each part."""
@@ -150,10 +148,3 @@ class Product(AbstractEmission):
         """Parts made by `recipe(key, num_states)`, such as `Normal.random`, each with a key of its own."""
         keys = jax.random.split(key, len(recipes))
         return cls(*[recipe(one, num_states) for recipe, one in zip(recipes, keys, strict=True)])
-
-
-def _held(i: int, frozen: frozenset[str]) -> tuple[bool, frozenset[str]]:
-    """Whether part i is frozen as a whole, and the frozen names below it, as it knows them."""
-    name = f"parts.{i}"
-    inner = frozenset(each.removeprefix(f"{name}.") for each in frozen if each.startswith(f"{name}."))
-    return "parts" in frozen or name in frozen, inner

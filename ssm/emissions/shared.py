@@ -12,7 +12,7 @@ from ssm.emissions.base import AbstractEmission
 from ssm.emissions.numeric import climb_likelihood
 from ssm.emissions.seeds import jittered
 from ssm.parameters import constrain
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
@@ -100,6 +100,10 @@ class Shared(AbstractEmission):
     ) -> "Shared":
         """See `climb_likelihood`."""
         return climb_likelihood(self, weights, ys, us, observed, frozen)
+
+    def log_prior(self) -> Scalar:
+        """As the emission's."""
+        return self.emission.log_prior()
 
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Shared":
         """The parameters as they are, moved by noise of a tenth of their size (at least a tenth)."""

@@ -12,7 +12,8 @@ from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.linalg import multiply
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.parameters import frozen_within
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
@@ -104,9 +105,7 @@ class Tied(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> "Tied":
         """The M-step of the emission."""
-        if "emission" in frozen:
-            return self
-        below = _below(frozen)
+        below = frozen_within(self.emission, "emission", frozen)
         return Tied(self.emission.maximise(self._summed(weights), ys, us, observed, below), self.states)
 
     def sums(
@@ -117,11 +116,7 @@ class Tied(AbstractEmission):
 
     def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> "Tied":
         """As the emission's."""
-        return self if "emission" in frozen else Tied(self.emission.fitted(sums, _below(frozen)), self.states)
-
-    def log_prior(self) -> Scalar:
-        """As the emission's."""
-        return self.emission.log_prior()
+        return Tied(self.emission.fitted(sums, frozen_within(self.emission, "emission", frozen)), self.states)
 
     def informed(self, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> Bool[Array, "T *parts"] | None:
         """As the emission's."""
@@ -163,8 +158,3 @@ class Tied(AbstractEmission):
             return multiply(weights, jax.nn.one_hot(np.asarray(self.states), size, dtype=weights.dtype))
         ones = jnp.ones((self._repeats, 1), weights.dtype)
         return multiply(weights.reshape(-1, self._repeats), ones).reshape(-1, size)
-
-
-def _below(frozen: frozenset[str]) -> frozenset[str]:
-    """The frozen names of the emission, as it knows them."""
-    return frozenset(name.removeprefix("emission.") for name in frozen if name.startswith("emission."))

@@ -15,7 +15,7 @@ from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
-from ssm.parameters import Simplex, value
+from ssm.parameters import Simplex, inner, value
 from ssm.recursion import (
     AbstractExpectation,
     AbstractParallelRecursion,
@@ -27,7 +27,7 @@ from ssm.recursion import (
 from ssm.recursions import chain, side_by_side
 from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.transitions.base import AbstractTransition, inner, normalised, random_like
+from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
 from ssm.trees import index
 

@@ -145,11 +145,6 @@ def stationary_of(matrix: Float[Array, "K K"]) -> Float[Array, "K"]:
     return jnp.linalg.solve(system.T, jnp.ones(size, matrix.dtype))
 
 
-def inner(name: str, frozen: frozenset[str]) -> frozenset[str]:
-    """The frozen names below `name`, as it sees them."""
-    return frozenset(each.removeprefix(name + ".") for each in frozen if each.startswith(name + "."))
-
-
 def random_like(key: Key, probs: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     """Uniform on the simplex spanned by the possible outcomes."""
     draws = jnp.where(probs > 0, jax.random.exponential(key, probs.shape, probs.dtype), 0)

@@ -10,9 +10,9 @@ from ssm import checks
 from ssm.durations.base import AbstractDurations, Tabulated
 from ssm.linalg import HIGHEST, matrix_times_column, row_times_matrix
 from ssm.logspace import dot_log, log
-from ssm.parameters import Simplex, value
+from ssm.parameters import Simplex, inner, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.transitions.base import AbstractTransition, inner, normalised, random_like, stationary_of
+from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 
 
 class Segments(NamedTuple):

@@ -6,9 +6,9 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
-from ssm.parameters import Simplex
+from ssm.parameters import Simplex, inner
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.transitions.base import AbstractTransition, inner
+from ssm.transitions.base import AbstractTransition
 from ssm.transitions.homogeneous import Homogeneous
 from ssm.transitions.joint import AbstractJoint, along, checked_initials, outer, restarted, total
 

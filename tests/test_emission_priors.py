@@ -1,0 +1,82 @@
+"""A prior inside another emission: it counts in what the M-step climbs, and a part that is frozen ignores it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from ssm.emissions import AbstractEmission, Bernoulli, Labelled, Mixture, Poisson, Product, Shared, Tied
+from ssm.parameters import constrain
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+TOTAL, STATES = 9, 2
+
+
+def biased(num_states: int) -> Bernoulli:
+    """With a prior that speaks against the data's frequencies."""
+    return Bernoulli(np.linspace(0.3, 0.6, num_states), (0.5, 4.0))
+
+
+WRAPPERS = {
+    "labelled": lambda: Labelled(biased(2)),
+    "tied": lambda: Tied(biased(2), [1, 0]),
+    "product": lambda: Product(biased(2), Poisson([1.0, 2.0])),
+    "mixture": lambda: Mixture([[0.4, 0.6], [0.7, 0.3]], biased(4)),
+    "shared": lambda: Shared(lambda p: Bernoulli(jax.nn.sigmoid(p + jnp.arange(2.0)), (0.5, 4.0)), 0.3),
+    "nested": lambda: Labelled(Tied(Product(biased(1), Poisson([1.0])), [0, 0])),
+}
+ALONE = {"labelled", "tied", "product"}  # "nested" is all three
+
+
+def data(emission: AbstractEmission) -> tuple[jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+    ys = rng.integers(0, 2, (TOTAL, *emission.event_shape)).astype(float)
+    return jnp.asarray(rng.uniform(size=(TOTAL, STATES))), jnp.asarray(ys)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALONE)) for n in WRAPPERS])
+def test_the_m_step_climbs_the_prior_of_what_is_inside(name: str) -> None:
+    """To where the weighted log-likelihood plus `log_prior` has no slope, up to what EM leaves after its steps."""
+    start = WRAPPERS[name]()
+    weights, ys = data(start)
+
+    def objective(emission: Any) -> jax.Array:
+        plain = constrain(emission)
+        return jnp.sum(weights * plain.log_likelihoods(ys, None)) + plain.log_prior()
+
+    def step(emission: Any, _: None) -> tuple[Any, jax.Array]:
+        best = constrain(emission).maximise(weights, ys, None, None)
+        return best, objective(emission)
+
+    steps, tolerance = {"mixture": (400, 1e-6), "shared": (3, 1e-6)}.get(name, (2, 1e-9))
+
+    @eqx.filter_jit
+    def run(emission: Any) -> tuple[jax.Array, Any]:
+        best, reached = jax.lax.scan(step, emission, length=steps)
+        return jnp.append(reached, objective(best)), jax.grad(objective)(best)
+
+    reached, slopes = run(start)
+    assert (np.diff(reached) > -1e-9).all() and reached[-1] > reached[0] + 0.1
+    np.testing.assert_allclose(ravel_pytree(slopes)[0], 0, atol=tolerance)
+
+
+def test_the_prior_is_that_of_what_is_inside() -> None:
+    inside = biased(2).log_prior()
+    np.testing.assert_allclose(Product(biased(2), biased(2), Poisson([1.0, 2.0])).log_prior(), 2 * inside, rtol=1e-12)
+    made = Bernoulli(jax.nn.sigmoid(0.3 + np.arange(2.0)), (0.5, 4.0))
+    np.testing.assert_allclose(WRAPPERS["shared"]().log_prior(), made.log_prior(), rtol=1e-12)
+    assert Poisson([1.0]).log_prior() == 0
+
+
+@pytest.mark.parametrize(("name", "part"), [("product", "parts.0"), ("mixture", "parts"), ("tied", "emission")])
+def test_a_frozen_part_does_not_move_to_its_prior(name: str, part: str) -> None:
+    emission = WRAPPERS[name]()
+    weights, ys = data(emission)
+    new = eqx.filter_jit(lambda e: constrain(e).maximise(weights, ys, None, None, frozenset([part])))(emission)
+    old, new = (each.parts[0] if name == "product" else getattr(each, part) for each in (emission, new))
+    np.testing.assert_allclose(new.probs, old.probs, rtol=1e-12)
