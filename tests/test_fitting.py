@@ -131,13 +131,17 @@ def test_a_state_on_a_single_point_keeps_its_minimum_scale():
 
 
 def test_restarts_keep_the_best_and_repeat_themselves():
-    ys = series()
-    fits = [ssm.fit(model(), ys, ssm.EM(max_iters=15, restarts=5), key=KEY) for _ in range(2)]
+    """Frozen parameters are the given ones in every start."""
+    ys, start = series(), model()
+    fit = lambda n, **more: ssm.fit(start, ys, ssm.EM(max_iters=15, restarts=n), frozen=["emission.scale"], **more)
+    fits = [fit(5, key=KEY) for _ in range(2)]
     assert fits[0].restarts.shape[0] == 5
     np.testing.assert_allclose(fits[0].log_probs[-1], np.nanmax(fits[0].restarts), rtol=1e-6)
     np.testing.assert_array_equal(fits[0].log_probs, fits[1].log_probs)
-    alone = ssm.fit(model(), ys, ssm.EM(max_iters=15))
+    alone = fit(1)
     np.testing.assert_allclose(fits[0].restarts[0, : alone.num_iters], alone.log_probs, rtol=1e-5)
+    assert np.argmax(np.nanmax(fits[0].restarts, axis=1)) != 0  # a random start is what is kept
+    np.testing.assert_array_equal(fits[0].model.emission.scale, start.emission.scale)
 
 
 @pytest.mark.parametrize("method", [ssm.EM(max_iters=3), ssm.SGD(num_epochs=3)])

@@ -15,9 +15,10 @@ import optax
 from ssm.data import Sequences
 from ssm.fitting.descent import objective, total_evidence
 from ssm.fitting.job import CHUNK
+from ssm.fitting.starts import for_each, keep
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.trees import select
+from ssm.trees import length, select
 
 # What a step must do (Nocedal & Wright 2006, eq. 3.6): lower the loss by a share of what the slope promises, and
 # leave less than a share of the slope.
@@ -33,7 +34,7 @@ class Plan(NamedTuple):
 
 
 class State(NamedTuple):
-    """Carried from iteration to iteration."""
+    """Carried from iteration to iteration, with a leading axis R of restarts."""
 
     free: PyTree  # the parameters that move
     loss: Scalar  # negative evidence and prior per observation, there
@@ -57,10 +58,10 @@ class Trial(NamedTuple):
 
 
 def start(free: PyTree, plan: Plan, dtype: jnp.dtype) -> State:
-    """Before the first iteration, which goes nowhere: it finds the loss and the gradient at the start."""
-    nowhere = jax.tree.map(jnp.zeros_like, free)
-    zero = jnp.zeros((), dtype)
-    return State(free, zero + jnp.inf, nowhere, zero, _lbfgs(plan).init(free), jnp.zeros((), bool))
+    """Before the first iteration, which goes nowhere: it finds the loss and the gradient at the starts (R, ...)."""
+    restarts = length(free)
+    nowhere, zero = jax.tree.map(jnp.zeros_like, free), jnp.zeros(restarts, dtype)
+    return State(free, zero + jnp.inf, nowhere, zero, jax.vmap(_lbfgs(plan).init)(free), jnp.zeros(restarts, bool))
 
 
 def _lbfgs(plan: Plan) -> optax.GradientTransformation:
@@ -78,34 +79,42 @@ def run_iterations(
     count: Float[Array, ""],
     tolerance: Float[Array, ""],
     key: Key | None,
-) -> tuple[State, Float[Array, "2 chunk"], Int[Array, ""]]:
-    """Up to `limit` iterations; the objective and the validation evidence that each reached; how many ran.
+) -> tuple[State, Float[Array, "2 R chunk"], Int[Array, ""]]:
+    """Up to `limit` iterations, fewer if all restarts converge.
 
+    Also the objective and the validation evidence that each reached (NaN once converged), and how many iterations ran.
     The objective is climbed per observation (`count` of them), so that the first step has a sensible length.
     """
-    loss = lambda free: -objective(free, fixed, sequences, plan.schedule, key) / count
+    restarts = state.finished.shape[0]
+    loss = lambda free: -objective(free, fixed, sequences, plan.schedule, key, fast=restarts == 1) / count
 
     def unfinished(carry: tuple) -> Array:
         state, _, done = carry
-        return (done < limit) & ~state.finished
+        return (done < limit) & ~jnp.all(state.finished)
 
-    def one(carry: tuple) -> tuple:
-        state, scores, done = carry
+    def climb(state: State) -> tuple[State, Float[Array, "2"]]:
         trial = _search(jax.value_and_grad(loss), state, plan.line_search)
         first = state.loss == jnp.inf
         moved = trial.good | (trial.loss < state.loss)
-        # As in EM, the iteration that finds a gain below the tolerance is the last one; so is one that finds none.
-        finished = ~first & (~moved | ((state.loss - trial.loss) * count < tolerance))
+        # As in EM, the iteration that finds a gain below the tolerance is the last one; so is one that finds none, and
+        # the first where the start is impossible, or NaN.
+        settled = ~moved | ((state.loss - trial.loss) * count < tolerance)
+        finished = jnp.where(first, ~(trial.loss < jnp.inf), settled)
         free, reached = select(moved, (trial.free, trial.loss), (state.free, state.loss))
         direction, slope, memory = _direction(trial.gradient, state.memory, free, plan)
         held_out = jnp.asarray(jnp.nan, reached.dtype)
         if validation is not None:
-            held_out = total_evidence(free, fixed, validation, plan.schedule, key)
-        shown = -count * jnp.where(first, trial.loss, reached)  # also where the start is impossible, or NaN
-        scores = scores.at[:, done].set(jnp.stack([shown, held_out]))
-        return State(free, reached, direction, slope, memory, finished), scores, done + 1
+            held_out = total_evidence(free, fixed, validation, plan.schedule, key, fast=restarts == 1)
+        shown = -count * jnp.where(first, trial.loss, reached)
+        return State(free, reached, direction, slope, memory, finished), jnp.stack([shown, held_out])
 
-    empty = jnp.full((2, CHUNK), jnp.nan, state.loss.dtype)
+    def one(carry: tuple) -> tuple:
+        state, scores, done = carry
+        stepped, shown = for_each(climb, state)
+        shown = jnp.where(state.finished[:, None], jnp.nan, shown)
+        return keep(state.finished, state, stepped), scores.at[..., done].set(shown.T), done + 1
+
+    empty = jnp.full((2, restarts, CHUNK), jnp.nan, state.loss.dtype)
     return jax.lax.while_loop(unfinished, one, (state, empty, jnp.zeros((), int)))
 
 
@@ -129,9 +138,8 @@ def _search(value_and_gradient: Callable, state: State, evaluations: int) -> Tri
 
     zero = jnp.zeros_like(state.loss)
     nothing = jax.tree.map(jnp.zeros_like, state.free)
-    untried = Trial(
-        zero + 1, zero, zero + jnp.inf, jnp.zeros((), int), state.free, state.loss, nothing, jnp.zeros((), bool)
-    )
+    # Beside other starts, one that is finished does not search.
+    untried = Trial(zero + 1, zero, zero + jnp.inf, jnp.zeros((), int), state.free, state.loss, nothing, state.finished)
     return jax.lax.while_loop(unfinished, one, untried)
 
 

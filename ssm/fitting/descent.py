@@ -139,17 +139,19 @@ def _loss(
 
 
 def total_evidence(
-    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None
+    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
 ) -> Array:
-    """Log-evidence of all sequences."""
-    return jnp.sum(evidence_of(constrain(eqx.combine(free, fixed)), sequences, schedule, key))
+    """Log-evidence of all sequences; `fast` as in `evidence_of`."""
+    return jnp.sum(evidence_of(constrain(eqx.combine(free, fixed)), sequences, schedule, key, fast=fast))
 
 
 @eqx.filter_jit
-def objective(free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:
+def objective(
+    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
+) -> Array:
     """What is climbed: log-evidence of all sequences plus log-prior."""
     model = constrain(eqx.combine(free, fixed))
-    evidence = jnp.sum(evidence_of(model, sequences, schedule, key))
+    evidence = jnp.sum(evidence_of(model, sequences, schedule, key, fast=fast))
     return evidence + model.log_prior().astype(evidence.dtype)
 
 

@@ -9,6 +9,7 @@ from ssm.fitting.checks import check_possible
 from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
+from ssm.fitting.starts import starting_points, together
 from ssm.parameters import trainable
 from ssm.recursion import AbstractExpectation
 from ssm.trees import float_dtype
@@ -19,8 +20,8 @@ class EM(eqx.Module):
 
     Stops when the log-evidence per observation gains less than `tol` in an iteration, or after `max_iters`.
     `restarts` > 1 fits that many starting points at once, under one vmap: the given model and random ones made
-    from the data (which need a key), and keeps the best. Raises RuntimeError if the evidence ever falls by
-    more than rounding, which EM cannot do.
+    from the data (which need a key; what is frozen they share), and keeps the best. Raises RuntimeError if the
+    evidence ever falls by more than rounding, which EM cannot do.
     """
 
     max_iters: int = eqx.field(static=True, default=100)
@@ -55,7 +56,7 @@ class EM(eqx.Module):
             """Training (with prior) and validation evidence of the last models, (2, R), and the best of them."""
             return finish(state.models, sequences, validation)
 
-        state = start(model, sequences, self.restarts, job.key)
+        state = start(together(starting_points(model, sequences, self.restarts, frozen, job.key)))
         return _result(job, run("EM", job, self.max_iters, state, (self.restarts,), advance, check, reached))
 
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.job import CHUNK
+from ssm.fitting.starts import for_each, keep
 from ssm.parameters import constrain, moved, trainable
-from ssm.recursion import AbstractExpectation, Step
+from ssm.recursion import Step
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.shapes import Array, Bool, Float, Int, PyTree
 from ssm.statistics import evidence_of, statistics_of
-from ssm.trees import float_dtype, index, stack
+from ssm.trees import float_dtype, index, length
 
 
 class State(NamedTuple):
@@ -25,25 +26,10 @@ class State(NamedTuple):
     finished: Bool[Array, "R"]
 
 
-def start(model: AbstractExpectation, sequences: Sequences, restarts: int, key: Key | None) -> State:
-    """The given model and R - 1 random ones."""
-    models = [model]
-    if restarts > 1:
-        if key is None:
-            raise ValueError("key: restarts draw their starting points; pass key=jax.random.key(seed)")
-        models += [_random_start(model, sequences.steps, each) for each in jax.random.split(key, restarts - 1)]
-    return _state(models)
-
-
-@eqx.filter_jit
-def _state(models: list[PyTree]) -> State:
-    nothing = jnp.full(len(models), -jnp.inf, float_dtype(models))
-    return State(stack(models), nothing, jnp.zeros(len(models), bool))
-
-
-@eqx.filter_jit
-def _random_start(model: AbstractExpectation, steps: Step, key: Key) -> PyTree:
-    return constrain(model).restart(key, steps)
+def start(models: PyTree) -> State:
+    """Before the first iteration, from models with a leading axis R."""
+    restarts = length(models)
+    return State(models, jnp.full(restarts, -jnp.inf, float_dtype(models)), jnp.zeros(restarts, bool))
 
 
 @eqx.filter_jit
@@ -68,11 +54,11 @@ def iterate(
 
     def one(carry: tuple) -> tuple:
         state, scores, count = carry
-        stepped, log_probs = _each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
+        stepped, log_probs = for_each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
         held_out = jnp.full_like(log_probs, jnp.nan) if validation is None else total_evidence(state.models, validation)
         # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
         finished = state.finished | (log_probs - state.log_probs < tolerance)
-        models = jax.tree.map(lambda new, old: _where(state.finished, old, new), stepped, state.models)
+        models = keep(state.finished, state.models, stepped)
         shown = jnp.where(state.finished, jnp.nan, jnp.stack([log_probs, held_out]))
         return State(models, log_probs, finished), scores.at[..., count].set(shown), count + 1
 
@@ -106,7 +92,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
 @eqx.filter_jit
 def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = False) -> Float[Array, "R"]:
     """Log-evidence of all sequences under each restart's model, and its log-prior if that is asked for."""
-    alone = jax.tree.leaves(models)[0].shape[0] == 1
+    alone = length(models) == 1
 
     def one(model: PyTree) -> Array:
         plain = constrain(model)
@@ -114,7 +100,7 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
         log_evidence = jnp.sum(evidence_of(plain, sequences, schedule, fast=alone))
         return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 
-    return _each(one, models)
+    return for_each(one, models)
 
 
 @eqx.filter_jit
@@ -126,14 +112,3 @@ def finish(
     held_out = jnp.full_like(reached, jnp.nan) if validation is None else total_evidence(models, validation)
     best = jnp.argmax(jnp.where(jnp.isnan(reached), -jnp.inf, reached))
     return jnp.stack([reached, held_out]), best, index(models, best)
-
-
-def _each(function, models: PyTree):
-    """vmap over the restarts; a single one is taken out instead, which keeps the fast forward pass."""
-    if jax.tree.leaves(models)[0].shape[0] > 1:
-        return jax.vmap(function)(models)
-    return jax.tree.map(lambda leaf: leaf[None], function(index(models, 0)))
-
-
-def _where(condition: Bool[Array, "R"], if_true: Array, if_false: Array) -> Array:
-    return jnp.where(condition.reshape((-1,) + (1,) * (if_true.ndim - 1)), if_true, if_false)

@@ -1,0 +1,59 @@
+"""Where a fit begins: at the given model, and at random ones made from the data, all at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm.data import Sequences
+from ssm.parameters import constrain, moved, trainable
+from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
+from ssm.shapes import Array, Bool, Key, PyTree
+from ssm.trees import index, length, stack
+
+
+def starting_points(
+    model: AbstractRecursion, sequences: Sequences, restarts: int, frozen: tuple[str, ...], key: Key | None
+) -> list[PyTree]:
+    """The given model and random ones, `restarts` in all; frozen parameters are the same in each.
+
+    Raises TypeError for a model that cannot be made from data, ValueError where the key is missing.
+    """
+    models = [model]
+    if restarts > 1:
+        if not isinstance(model, AbstractExpectation):
+            raise TypeError(
+                f"restarts: no random {type(model).__name__} can be made from the data; fit several models that you "
+                "make yourself, and keep the one of the highest objective"
+            )
+        if key is None:
+            raise ValueError("key: restarts draw their starting points; pass key=jax.random.key(seed)")
+        models += [_random(model, sequences.steps, frozen, each) for each in jax.random.split(key, restarts - 1)]
+    return models
+
+
+# Trees of arrays with a new leading axis R.
+together = eqx.filter_jit(stack)
+
+
+@eqx.filter_jit
+def _random(model: AbstractExpectation, steps: Step, frozen: tuple[str, ...], key: Key) -> PyTree:
+    return moved(model, constrain(model).restart(key, steps), trainable(model, frozen))
+
+
+def for_each(function: Callable[[Any], PyTree], starts: PyTree) -> PyTree:
+    """vmap over the starts; a single one is taken out instead, which keeps the fast forward pass."""
+    if length(starts) > 1:
+        return jax.vmap(function)(starts)
+    return jax.tree.map(lambda leaf: leaf[None], function(index(starts, 0)))
+
+
+def keep(finished: Bool[Array, "R"], old: PyTree, new: PyTree) -> PyTree:
+    """The old state of the starts that are finished, the new one of the others."""
+
+    def one(if_true: Array, if_false: Array) -> Array:
+        return jnp.where(finished.reshape((-1,) + (1,) * (if_false.ndim - 1)), if_true, if_false)
+
+    return jax.tree.map(one, old, new)
