@@ -53,4 +53,5 @@ from ssm.smoothing import posterior_sample as posterior_sample
 from ssm.smoothing import smooth as smooth
 from ssm.statistics import Q as Q
 from ssm.statistics import expected_statistics as expected_statistics
+from ssm.uncertainty import parameter_covariance as parameter_covariance
 from ssm.uncertainty import standard_errors as standard_errors

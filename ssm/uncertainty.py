@@ -1,4 +1,4 @@
-"""How well the data fix the parameters: standard errors from the curvature of the evidence at its maximum."""
+"""How well the data fix the parameters: errors from the curvature of the evidence at its maximum."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -53,10 +53,52 @@ def standard_errors(
     Other arguments as in `ssm.filter`. Raises TypeError for models without an exact evidence, and ValueError where
     the model is not at a maximum of it: fit it further, `ssm.fit(model, ys, ssm.LBFGS(), ...)`.
     """
+    boundary = {"mask": mask, "lengths": lengths, "starts": starts}
+    values, slopes, inverse = _read(model, ys, inputs, boundary, _parameters if of is None else of, frozen, schedule)
+    leaves, structure = jax.tree.flatten(values)
+    errors = [np.sqrt(_covariance(slope, inverse, diagonal=True)) for slope in slopes]
+    shaped = [jnp.asarray(error.reshape(v.shape), v.dtype) for error, v in zip(errors, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
+
+
+def parameter_covariance(
+    model: AbstractRecursion,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    of: Callable[[Any], PyTree],
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    frozen: tuple[str, ...] | list[str] = (),
+    schedule: str | AbstractSchedule = "auto",
+) -> Float[Array, "M M"]:
+    """Covariance matrix of what the function `of` makes of a fitted model: how errors of its M numbers go together.
+
+    The numbers are those of `jax.tree.leaves(of(model))`, each leaf flattened, one after the other: with
+    `of=lambda model: (model.emission.loc, model.emission.scale)` first all means, then all standard deviations. The
+    square roots of the diagonal are the `standard_errors`. Where the data do not say what a number is, its variance is
+    infinite and its covariances are NaN. Formula, source, other arguments and errors as in `ssm.standard_errors`.
+    """
+    boundary = {"mask": mask, "lengths": lengths, "starts": starts}
+    _, slopes, inverse = _read(model, ys, inputs, boundary, of, frozen, schedule)
+    return jnp.asarray(_covariance(np.concatenate(slopes), inverse), float_dtype(model))
+
+
+def _read(
+    model: AbstractRecursion,
+    ys: Array,
+    inputs: PyTree,
+    boundary: dict[str, Any],
+    of: Callable[[Any], PyTree],
+    frozen: tuple[str, ...] | list[str],
+    schedule: str | AbstractSchedule,
+) -> tuple[PyTree, list[np.ndarray], "Inverse"]:
+    """What is read out, the derivatives (numbers of a leaf, P) of each of its leaves, and the inverse information."""
     check_recursion(model)
     if model.is_stochastic:
         raise TypeError(f"model: the evidence of a {type(model).__name__} is drawn, and its curvature is not exact")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, **boundary)
     count_observations(sequences)
     entries = free_entries(model, tuple(frozen))
     names = leaf_names(model)
@@ -66,13 +108,8 @@ def standard_errors(
     gradient, curvature = _derivatives(centre, model, sequences, where, resolve(schedule, model))
     labels = [name for name, places in zip(names, where.indices, strict=True) for _ in places]
     inverse = _invert(np.asarray(gradient, float), np.asarray(curvature, float), labels, float_dtype(model))
-    read_out = _parameters if of is None else of
-    values, slopes = _slopes(centre, model, where, read_out)
-    flat = [_spread(np.asarray(slope, float).reshape(-1, size), inverse) for slope in jax.tree.leaves(slopes)]
-    errors = [
-        jnp.asarray(error.reshape(v.shape), v.dtype) for error, v in zip(flat, jax.tree.leaves(values), strict=True)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(values), errors)
+    values, slopes = _slopes(centre, model, where, of)
+    return values, [np.asarray(slope, float).reshape(-1, size) for slope in jax.tree.leaves(slopes)], inverse
 
 
 class Places(NamedTuple):
@@ -162,9 +199,12 @@ def _invert(gradient: np.ndarray, curvature: np.ndarray, names: list[str], dtype
     return Inverse(directions[:, known] / np.sqrt(values[known]), directions[:, ~known], rounding)
 
 
-def _spread(slopes: np.ndarray, inverse: Inverse) -> np.ndarray:
-    """√(slope information⁻¹ slope) of each row; infinite for what moves in a direction without information."""
+def _covariance(slopes: np.ndarray, inverse: Inverse, diagonal: bool = False) -> np.ndarray:
+    """slopes information⁻¹ slopesᵀ, or its diagonal; infinite for what moves in a direction without information."""
     known, unknown = slopes @ inverse.root, slopes @ inverse.flat
     size = np.abs(slopes) @ np.abs(inverse.flat)
     unfixed = (np.abs(unknown) > 10 * inverse.rounding * size).any(axis=1) & (size > 0).any(axis=1)
-    return np.where(unfixed, np.inf, np.sqrt((known**2).sum(axis=1)))
+    if diagonal:
+        return np.where(unfixed, np.inf, (known**2).sum(axis=1))
+    unknown_pair = np.where(np.eye(len(slopes), dtype=bool), np.inf, np.nan)
+    return np.where(np.logical_or.outer(unfixed, unfixed), unknown_pair, known @ known.T)

@@ -36,6 +36,11 @@ def test_shares_of_symbols_have_binomial_errors_and_hard_zeros_none():
     shares = np.array([10, 25, 0, 5]) / 40
     errors = ssm.standard_errors(alone(ssm.emissions.Categorical(shares[None])), ys)
     np.testing.assert_allclose(errors.emission.probs[0], np.sqrt(shares * (1 - shares) / 40), rtol=1e-9)
+    # Together: one share is larger where others are smaller.
+    of = lambda model: {"rest": model.emission.probs[0, 1:], "first": model.emission.probs[0, :1]}
+    together = ssm.parameter_covariance(alone(ssm.emissions.Categorical(shares[None])), ys, of=of)
+    expected = (np.diag(shares) - np.outer(shares, shares)) / 40  # "first" comes before "rest": dictionaries are sorted
+    np.testing.assert_allclose(together, expected, rtol=1e-9, atol=1e-16)
 
 
 def test_covariances_have_wishart_errors():
@@ -64,6 +69,10 @@ def test_two_regimes_of_the_fed_funds_rate_as_published():
     share_of = lambda transition: transition[1, 0] / (transition[1, 0] + transition[0, 1])
     share = ssm.standard_errors(fit.model, ys, of=lambda m: share_of(m.transition))
     np.testing.assert_allclose(errors.initial[0], share, rtol=1e-9)
+    levels = ssm.parameter_covariance(fit.model, ys, of=lambda m: m.emission.loc)
+    np.testing.assert_allclose(np.sqrt(np.diag(levels)), errors.emission.loc, rtol=1e-9)
+    gap = ssm.standard_errors(fit.model, ys, of=lambda m: m.emission.loc[1] - m.emission.loc[0])
+    np.testing.assert_allclose(levels[0, 0] + levels[1, 1] - 2 * levels[0, 1], gap**2, rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -91,6 +100,8 @@ def test_what_the_data_do_not_say_has_an_infinite_error():
     errors = ssm.standard_errors(model, ys, mask=mask)
     np.testing.assert_allclose(errors.emission.loc, [[first.std() / np.sqrt(30), np.inf]], rtol=1e-9)
     assert np.isinf(errors.emission.scale[0, 1])
+    levels = ssm.parameter_covariance(model, ys, mask=mask, of=lambda m: m.emission.loc)
+    np.testing.assert_allclose(levels, [[first.var() / 30, np.nan], [np.nan, np.inf]], rtol=1e-9)
 
 
 def test_misuse_is_named():
