@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.linalg import multiply, triangular_root
 from ssm.logspace import ratio
@@ -18,7 +18,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class FactorNormal(AbstractEmission):
+class FactorNormal(AbstractLocated):
     """Vectors y = loc + factors z + scale · noise with z of R dimensions: factor analysis in every state.
 
     Shapes: `loc` (K, N), `factors` (K, N, R), `scale` (K, N), standard deviations of the noise. With Λ = factors,
@@ -48,16 +48,6 @@ class FactorNormal(AbstractEmission):
     def covariance(self) -> Float[Array, "K N N"]:
         """Λ Λᵀ + diag(scale²)."""
         return multiply(self.factors, jnp.swapaxes(self.factors, 1, 2)) + jax.vmap(jnp.diag)(self.scale**2)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(N,)."""
-        return self.loc.shape[1:]
 
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
 from ssm.linalg import multiply
@@ -19,7 +19,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class MultivariateNormal(AbstractEmission):
+class MultivariateNormal(AbstractLocated):
     """Vectors with `loc` (K, N) and `covariance` (K, N, N), stored as a lower-triangular root.
 
     log p = -½ |L⁻¹(y - loc)|² - Σ log |L_nn| - N/2 log 2π with L Lᵀ = covariance; missing components are
@@ -48,16 +48,6 @@ class MultivariateNormal(AbstractEmission):
     def root(self) -> Float[Array, "K N N"]:
         """Their lower-triangular square roots."""
         return self._covariance.lower
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(N,)."""
-        return self.loc.shape[1:]
 
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.distributions import Distribution, log_multivariate_t, multivariate_student_t, squared_distance
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, complete
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.student_t import TailSums, degrees_of_freedom, expected_precision
@@ -20,7 +20,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class MultivariateStudentT(AbstractEmission):
+class MultivariateStudentT(AbstractLocated):
     """Vectors with `loc` (K, N), positive definite `scale_matrix` (K, N, N) and degrees of freedom `df` (K,).
 
     log p = log Γ((ν+N)/2) - log Γ(ν/2) - N/2 log(πν) - ½ log |S| - (ν+N)/2 log(1 + d²/ν) with the squared distance
@@ -52,16 +52,6 @@ class MultivariateStudentT(AbstractEmission):
     def df(self) -> Float[Array, "K"]:
         """Degrees of freedom."""
         return value(self._df)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(N,)."""
-        return self.loc.shape[1:]
 
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None

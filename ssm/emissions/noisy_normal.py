@@ -8,8 +8,8 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import by_component, each_component, row_sums, sum_components
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
 from ssm.logspace import ratio
@@ -18,7 +18,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class NoisyNormal(AbstractEmission):
+class NoisyNormal(AbstractLocated):
     """Measurements whose noise has a known standard deviation that varies in time, such as reported error bars.
 
     Shapes: `loc` and `scale` (K,) for scalars or (K, N) for vectors of independent components. The inputs are the
@@ -42,16 +42,6 @@ class NoisyNormal(AbstractEmission):
     def scale(self) -> Float[Array, "K *event"]:
         """Standard deviations of the clean values."""
         return value(self._scale)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.loc.shape[1:]
 
     @property
     def num_inputs(self) -> int:

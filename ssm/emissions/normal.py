@@ -11,17 +11,17 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import UNROLLED, flag_each
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Moments, moments_of, powers_of, squares_around
-from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
+from ssm.emissions.seeds import rows_of, spread_out, standard_deviation, state_shape
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class Normal(AbstractEmission):
+class Normal(AbstractLocated):
     """Scalars, `loc` and `scale` (K,), or vectors of independent components, (K, N).
 
     log p = -½ Σ_n ((y_n - loc)/scale)² - Σ_n log scale - N/2 log 2π; a missing component leaves its term out.
@@ -44,16 +44,6 @@ class Normal(AbstractEmission):
     def scale(self) -> Float[Array, "K *event"]:
         """Standard deviations."""
         return value(self._scale)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.loc.shape[1:]
 
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
@@ -132,8 +122,7 @@ class Normal(AbstractEmission):
     @classmethod
     def random(cls, key: Key, num_states: int, num_components: int | None = None) -> "Normal":
         """Means from a standard normal, unit scales; scalars unless `num_components` is given."""
-        shape = (checks.positive_int("num_states", num_states),)
-        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
+        shape = state_shape(num_states, num_components)
         return cls(jax.random.normal(key, shape), jnp.ones(shape))
 
     @classmethod

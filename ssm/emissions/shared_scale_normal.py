@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
 from ssm.logspace import ratio
@@ -20,7 +20,7 @@ Shared = Literal["states", "components", "both"]
 
 
 @final
-class SharedScaleNormal(AbstractEmission):
+class SharedScaleNormal(AbstractLocated):
     """Independent normal components, as `Normal`, of which several have one scale.
 
     Shapes: `loc` (K,) or (K, N); `scale` of the same rank, of size one along the axis that shares: (1,) or (1, N) for
@@ -49,16 +49,6 @@ class SharedScaleNormal(AbstractEmission):
     def scale(self) -> Float[Array, "..."]:
         """Standard deviations, of size one along the axes that share."""
         return value(self._scale)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.loc.shape[1:]
 
     @property
     def _each(self) -> Normal:

@@ -9,8 +9,8 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, log_student_t, student_t
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import by_component, each_component, row_sums, sum_components
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
 from ssm.logspace import ratio
@@ -30,7 +30,7 @@ class TailSums(eqx.Module):
 
 
 @final
-class StudentT(AbstractEmission):
+class StudentT(AbstractLocated):
     """Scalars, `loc`, `scale` and degrees of freedom `df` (K,), or vectors of independent components, (K, N).
 
     log p = Σ_n log Γ((ν+1)/2) - log Γ(ν/2) - ½ log(πν) - log scale - (ν+1)/2 log(1 + d²/ν), d = (y - loc)/scale; a
@@ -61,16 +61,6 @@ class StudentT(AbstractEmission):
     def df(self) -> Float[Array, "K *event"]:
         """Degrees of freedom."""
         return value(self._df)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.loc.shape[1:]
 
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None

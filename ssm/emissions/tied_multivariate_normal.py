@@ -8,7 +8,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, normal_table
 from ssm.emissions.scatter import Scatters
 from ssm.logspace import ratio
@@ -17,7 +17,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class TiedMultivariateNormal(AbstractEmission):
+class TiedMultivariateNormal(AbstractLocated):
     """Vectors with `loc` (K, N) and one `covariance` (N, N), stored as a lower-triangular root.
 
     Density and missing components as in `MultivariateNormal`. M-step: weighted means, and the weighted covariance
@@ -44,16 +44,6 @@ class TiedMultivariateNormal(AbstractEmission):
     def _roots(self) -> Float[Array, "K N N"]:
         """Its lower-triangular square root, for every state."""
         return jnp.broadcast_to(self._covariance.lower, (self.num_states, *self._covariance.lower.shape))
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.loc.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(N,)."""
-        return self.loc.shape[1:]
 
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
