@@ -8,15 +8,14 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, categorical, categorical_logits
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.linear_predictor import linear_predictor
+from ssm.emissions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
 from ssm.emissions.numeric import climb_likelihood
 from ssm.linalg import multiply, row_times_matrix
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
-class CategoricalRegression(AbstractEmission):
+class CategoricalRegression(AbstractRegression):
     """A multinomial logit on the inputs u (U,) for each state: `weights` (K, C, U), `bias` (K, C), symbols 0 .. C-1.
 
     log p = η_y - log Σ_c exp η_c with η = W u + b, whose common level is free. M-step: L-BFGS, which never lowers
@@ -31,19 +30,9 @@ class CategoricalRegression(AbstractEmission):
         self.bias = checks.real("bias", bias, self.weights.shape[:2]).astype(self.weights.dtype)
 
     @property
-    def num_states(self) -> int:
-        """K."""
-        return self.bias.shape[0]
-
-    @property
     def num_classes(self) -> int:
         """C."""
         return self.bias.shape[1]
-
-    @property
-    def num_inputs(self) -> int:
-        """U."""
-        return self.weights.shape[-1]
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -107,6 +96,4 @@ class CategoricalRegression(AbstractEmission):
     def random(cls, key: Key, num_states: int, num_inputs: int, num_classes: int) -> "CategoricalRegression":
         """Weights and biases from a standard normal."""
         shape = (checks.positive_int("num_states", num_states), checks.positive_int("num_classes", num_classes))
-        for_weights, for_bias = jax.random.split(key)
-        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
-        return cls(weights, jax.random.normal(for_bias, shape))
+        return cls(*random_coefficients(key, shape, num_inputs))

@@ -3,15 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
+from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import by_component, flag_each, sum_components, weights_seen
 from ssm.emissions.numeric import newton
 from ssm.linalg import multiply
 from ssm.shapes import Array, Bool, Float, Key
+
+
+class AbstractRegression(AbstractEmission):
+    """A family with weights and a bias for every state, which say what its sizes are."""
+
+    weights: eqx.AbstractVar[Float[Array, "K *event U"]]
+    bias: eqx.AbstractVar[Float[Array, "K *event"]]
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.bias.shape[0]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """() or (N,)."""
+        return self.bias.shape[1:]
+
+    @property
+    def num_inputs(self) -> int:
+        """U."""
+        return self.weights.shape[-1]
 
 
 def check_coefficients(weights: Any, bias: Any) -> tuple[Array, Array]:
@@ -19,6 +43,15 @@ def check_coefficients(weights: Any, bias: Any) -> tuple[Array, Array]:
     scalar = np.ndim(weights) == 2
     weights = checks.real("weights", weights, ("K", "U") if scalar else ("K", "N", "U"))
     return weights, checks.real("bias", bias, weights.shape[:-1]).astype(weights.dtype)
+
+
+def random_coefficients(
+    key: Key, shape: tuple[int, ...], num_inputs: int
+) -> tuple[Float[Array, "*shape U"], Float[Array, "*shape"]]:
+    """Weights and biases from a standard normal."""
+    for_weights, for_bias = jax.random.split(key)
+    weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
+    return weights, jax.random.normal(for_bias, shape)
 
 
 def linear_predictor(

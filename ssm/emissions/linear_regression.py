@@ -8,17 +8,24 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import flag_each
 from ssm.emissions.least_squares import regress
-from ssm.emissions.linear_predictor import check_coefficients, linear_predictor, sum_of_densities, uneven_shares
+from ssm.emissions.linear_predictor import (
+    AbstractRegression,
+    check_coefficients,
+    linear_predictor,
+    random_coefficients,
+    sum_of_densities,
+    uneven_shares,
+)
 from ssm.emissions.scatter import Scatters
+from ssm.emissions.seeds import state_shape
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
-class LinearRegression(AbstractEmission):
+class LinearRegression(AbstractRegression):
     """A regression on the inputs u (U,) for each state: the Markov-switching regression.
 
     Scalars, `weights` (K, U), `bias` and `scale` (K,), or vectors of independent components, (K, N, U) and
@@ -41,21 +48,6 @@ class LinearRegression(AbstractEmission):
     def scale(self) -> Float[Array, "K *event"]:
         """Standard deviations of the residuals."""
         return value(self._scale)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.bias.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.bias.shape[1:]
-
-    @property
-    def num_inputs(self) -> int:
-        """U."""
-        return self.weights.shape[-1]
 
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
@@ -118,11 +110,8 @@ class LinearRegression(AbstractEmission):
         cls, key: Key, num_states: int, num_inputs: int, num_components: int | None = None
     ) -> "LinearRegression":
         """Weights and biases from a standard normal, unit scales; scalars unless `num_components` is given."""
-        shape = (checks.positive_int("num_states", num_states),)
-        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
-        for_weights, for_bias = jax.random.split(key)
-        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
-        return cls(weights, jax.random.normal(for_bias, shape), jnp.ones(shape))
+        shape = state_shape(num_states, num_components)
+        return cls(*random_coefficients(key, shape, num_inputs), jnp.ones(shape))
 
     @classmethod
     def from_data(

@@ -5,20 +5,21 @@ from typing import final
 import jax
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution, bernoulli
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.linear_predictor import (
+    AbstractRegression,
     check_coefficients,
     climb_canonical,
     linear_predictor,
+    random_coefficients,
     sum_of_densities,
 )
+from ssm.emissions.seeds import state_shape
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
-class LogisticRegression(AbstractEmission):
+class LogisticRegression(AbstractRegression):
     """A logistic regression on the inputs u (U,) for each state; observations are 0 or 1.
 
     Scalars, `weights` (K, U) and `bias` (K,), or vectors of independent components, (K, N, U) and (K, N).
@@ -32,21 +33,6 @@ class LogisticRegression(AbstractEmission):
 
     def __init__(self, weights: Array, bias: Array):
         self.weights, self.bias = check_coefficients(weights, bias)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.bias.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.bias.shape[1:]
-
-    @property
-    def num_inputs(self) -> int:
-        """U."""
-        return self.weights.shape[-1]
 
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
@@ -88,8 +74,4 @@ class LogisticRegression(AbstractEmission):
         cls, key: Key, num_states: int, num_inputs: int, num_components: int | None = None
     ) -> "LogisticRegression":
         """Weights and biases from a standard normal; scalars unless `num_components` is given."""
-        shape = (checks.positive_int("num_states", num_states),)
-        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
-        for_weights, for_bias = jax.random.split(key)
-        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
-        return cls(weights, jax.random.normal(for_bias, shape))
+        return cls(*random_coefficients(key, state_shape(num_states, num_components), num_inputs))

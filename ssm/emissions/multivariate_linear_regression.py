@@ -8,10 +8,15 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
 from ssm.emissions.least_squares import regress
-from ssm.emissions.linear_predictor import check_coefficients, linear_predictor, uneven_shares
+from ssm.emissions.linear_predictor import (
+    AbstractRegression,
+    check_coefficients,
+    linear_predictor,
+    random_coefficients,
+    uneven_shares,
+)
 from ssm.emissions.multivariate_normal import at_least, complete
 from ssm.emissions.scatter import Scatters
 from ssm.linalg import multiply
@@ -20,7 +25,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
-class MultivariateLinearRegression(AbstractEmission):
+class MultivariateLinearRegression(AbstractRegression):
     """Vectors with `weights` (K, N, U), `bias` (K, N) and `covariance` (K, N, N) of the residuals.
 
     log p = -½ |L⁻¹(y - W u - b)|² - Σ log |L_nn| - N/2 log 2π with L Lᵀ = covariance; missing components are
@@ -50,21 +55,6 @@ class MultivariateLinearRegression(AbstractEmission):
     def root(self) -> Float[Array, "K N N"]:
         """Their lower-triangular square roots."""
         return self._covariance.lower
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.bias.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """(N,)."""
-        return self.bias.shape[1:]
-
-    @property
-    def num_inputs(self) -> int:
-        """U."""
-        return self.weights.shape[-1]
 
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
@@ -133,10 +123,8 @@ class MultivariateLinearRegression(AbstractEmission):
     def random(cls, key: Key, num_states: int, num_inputs: int, num_components: int) -> "MultivariateLinearRegression":
         """Weights and biases from a standard normal, unit covariances."""
         shape = (checks.positive_int("num_states", num_states), checks.positive_int("num_components", num_components))
-        for_weights, for_bias = jax.random.split(key)
-        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
         eye = jnp.broadcast_to(jnp.eye(num_components), (*shape, num_components))
-        return cls(weights, jax.random.normal(for_bias, shape), eye)
+        return cls(*random_coefficients(key, shape, num_inputs), eye)
 
     @classmethod
     def from_data(

@@ -8,20 +8,22 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, poisson
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.linear_predictor import (
+    AbstractRegression,
     check_coefficients,
     climb_canonical,
     linear_predictor,
+    random_coefficients,
     sum_of_densities,
     uneven_shares,
 )
+from ssm.emissions.seeds import state_shape
 from ssm.logspace import log
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
-class PoissonRegression(AbstractEmission):
+class PoissonRegression(AbstractRegression):
     """A log-linear regression of counts on the inputs u (U,) for each state.
 
     Scalars, `weights` (K, U) and `bias` (K,), or vectors of independent components, (K, N, U) and (K, N).
@@ -34,21 +36,6 @@ class PoissonRegression(AbstractEmission):
 
     def __init__(self, weights: Array, bias: Array):
         self.weights, self.bias = check_coefficients(weights, bias)
-
-    @property
-    def num_states(self) -> int:
-        """K."""
-        return self.bias.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """() or (N,)."""
-        return self.bias.shape[1:]
-
-    @property
-    def num_inputs(self) -> int:
-        """U."""
-        return self.weights.shape[-1]
 
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
@@ -89,11 +76,8 @@ class PoissonRegression(AbstractEmission):
         cls, key: Key, num_states: int, num_inputs: int, num_components: int | None = None
     ) -> "PoissonRegression":
         """Weights and biases from a normal of scale one half; scalars unless `num_components` is given."""
-        shape = (checks.positive_int("num_states", num_states),)
-        shape += () if num_components is None else (checks.positive_int("num_components", num_components),)
-        for_weights, for_bias = jax.random.split(key)
-        weights = jax.random.normal(for_weights, (*shape, checks.positive_int("num_inputs", num_inputs)))
-        return cls(weights / 2, jax.random.normal(for_bias, shape) / 2)
+        weights, bias = random_coefficients(key, state_shape(num_states, num_components), num_inputs)
+        return cls(weights / 2, bias / 2)
 
     @classmethod
     def from_data(
