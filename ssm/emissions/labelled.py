@@ -9,6 +9,7 @@ import numpy as np
 from ssm.checks import is_concrete
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.wrapped import AbstractWrapped
 from ssm.logspace import log
 from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -18,7 +19,7 @@ UNKNOWN = -1
 
 
 @final
-class Labelled(AbstractEmission):
+class Labelled(AbstractWrapped):
     """Any emission, with the state known at some steps: semi-supervised learning.
 
     Inputs are a mapping: "labels" (T,), integers, the state 0 .. K-1 or -1 where it is unknown, and "inputs" (T, U) for
@@ -37,24 +38,8 @@ class Labelled(AbstractEmission):
         self.emission = emission
 
     @property
-    def num_states(self) -> int:
-        """K."""
-        return self.emission.num_states
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """As the emission's."""
-        return self.emission.event_shape
-
-    @property
-    def event_kind(self) -> str:
-        """As the emission's."""
-        return self.emission.event_kind
-
-    @property
-    def num_classes(self) -> int:
-        """As the emission's."""
-        return self.emission.num_classes
+    def _inside(self) -> AbstractEmission:
+        return self.emission
 
     @property
     def num_inputs(self) -> None:
@@ -117,10 +102,6 @@ class Labelled(AbstractEmission):
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Labelled":
         """That of the emission."""
         return Labelled(self.emission.restart(key, ys, self._inner(us), observed))
-
-    def validate(self, ys: np.ndarray) -> None:
-        """As the emission's."""
-        self.emission.validate(ys)
 
     def validate_inputs(self, us: PyTree) -> None:
         """A mapping with labels that are states or -1, and with inputs if the emission reads any."""

@@ -10,13 +10,14 @@ import numpy as np
 from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
+from ssm.emissions.wrapped import AbstractWrapped
 from ssm.logspace import finite_max, log, ratio
 from ssm.parameters import Simplex, frozen_within, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class Mixture(AbstractEmission):
+class Mixture(AbstractWrapped):
     """States of several modes, such as the Gaussian mixtures of `Mixture(weights, Normal(loc, scale))`.
 
     `weights` (K, M), rows that sum to one; `parts` an emission of K M states, of which k M .. k M + M - 1 belong to
@@ -46,33 +47,13 @@ class Mixture(AbstractEmission):
         return value(self._weights)
 
     @property
+    def _inside(self) -> AbstractEmission:
+        return self.parts
+
+    @property
     def num_states(self) -> int:
         """K."""
         return self.weights.shape[0]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """As the parts'."""
-        return self.parts.event_shape
-
-    @property
-    def event_kind(self) -> str:
-        """As the parts'."""
-        return self.parts.event_kind
-
-    @property
-    def num_classes(self) -> int:
-        """As the parts'."""
-        return self.parts.num_classes
-
-    @property
-    def num_inputs(self) -> int | None:
-        """As the parts'."""
-        return self.parts.num_inputs
-
-    def validate(self, ys: np.ndarray) -> None:
-        """As the parts'."""
-        self.parts.validate(ys)
 
     def log_likelihoods(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None

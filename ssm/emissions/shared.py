@@ -11,12 +11,13 @@ from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.numeric import climb_likelihood
 from ssm.emissions.seeds import jittered
+from ssm.emissions.wrapped import AbstractWrapped
 from ssm.parameters import constrain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
-class Shared(AbstractEmission):
+class Shared(AbstractWrapped):
     """`make(parameters)` is an emission of K states; `parameters` a tree of any real numbers, of any shapes.
 
     For parameters that states have in common, or that follow from others, in whatever way `make` says::
@@ -47,32 +48,7 @@ class Shared(AbstractEmission):
         return constrain(self.make(self.parameters))
 
     @property
-    def num_states(self) -> int:
-        """K."""
-        return self._shape.num_states
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """As the emission's."""
-        return self._shape.event_shape
-
-    @property
-    def event_kind(self) -> str:
-        """As the emission's."""
-        return self._shape.event_kind
-
-    @property
-    def num_classes(self) -> int:
-        """As the emission's."""
-        return self._shape.num_classes
-
-    @property
-    def num_inputs(self) -> int | None:
-        """As the emission's."""
-        return self._shape.num_inputs
-
-    @property
-    def _shape(self) -> Any:
+    def _inside(self) -> Any:
         """The emission, without its numbers."""
         return eqx.filter_eval_shape(self.make, self.parameters)
 
@@ -112,11 +88,3 @@ class Shared(AbstractEmission):
     def permuted(self, order: np.ndarray) -> "Shared":
         """TypeError: which state is which is what `make` says."""
         raise TypeError("emission: the states of a Shared emission are numbered by its function")
-
-    def validate(self, ys: np.ndarray) -> None:
-        """As the emission's."""
-        self._shape.validate(ys)
-
-    def validate_inputs(self, us: PyTree) -> None:
-        """As the emission's."""
-        self._shape.validate_inputs(us)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.wrapped import AbstractWrapped
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.linalg import multiply
 from ssm.parameters import frozen_within
@@ -17,7 +18,7 @@ from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class Tied(AbstractEmission):
+class Tied(AbstractWrapped):
     """An emission of M states for a chain of more: state k emits as `states[k]` does.
 
     `states` is a sequence of K numbers 0 .. M-1, or one number D: each of the M states then stands for D successive
@@ -45,29 +46,13 @@ class Tied(AbstractEmission):
         self.emission, self.states = emission, tuple(numbers.tolist())
 
     @property
+    def _inside(self) -> AbstractEmission:
+        return self.emission
+
+    @property
     def num_states(self) -> int:
         """K."""
         return len(self.states)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """As the emission's."""
-        return self.emission.event_shape
-
-    @property
-    def event_kind(self) -> str:
-        """As the emission's."""
-        return self.emission.event_kind
-
-    @property
-    def num_classes(self) -> int:
-        """As the emission's."""
-        return self.emission.num_classes
-
-    @property
-    def num_inputs(self) -> int | None:
-        """As the emission's."""
-        return self.emission.num_inputs
 
     def log_likelihoods(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
@@ -118,10 +103,6 @@ class Tied(AbstractEmission):
         """As the emission's."""
         return Tied(self.emission.fitted(sums, frozen_within(self.emission, "emission", frozen)), self.states)
 
-    def informed(self, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> Bool[Array, "T *parts"] | None:
-        """As the emission's."""
-        return self.emission.informed(us, observed)
-
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "T"] | None) -> "Tied":
         """As the emission's."""
         return Tied(self.emission.restart(key, ys, us, observed), self.states)
@@ -129,14 +110,6 @@ class Tied(AbstractEmission):
     def permuted(self, order: np.ndarray) -> "Tied":
         """The same emission under other numbers."""
         return Tied(self.emission, np.asarray(self.states)[order].tolist())
-
-    def validate(self, ys: np.ndarray) -> None:
-        """As the emission's."""
-        self.emission.validate(ys)
-
-    def validate_inputs(self, us: PyTree) -> None:
-        """As the emission's."""
-        self.emission.validate_inputs(us)
 
     @property
     def _repeats(self) -> int | None:
