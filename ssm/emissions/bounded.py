@@ -1,4 +1,4 @@
-"""Parameters whose borders are reached: probabilities of 0 or 1, rates of 0. They stay there in training."""
+"""Parameters whose borders are reached, probabilities of 0 or 1 and rates of 0, which stay; and discrete data."""
 
 from typing import Any
 
@@ -121,5 +121,14 @@ def counts(family: str, ys: np.ndarray, highest: int | None = None) -> None:
     if highest is not None:
         bad |= ys > highest
     if bad.any():
-        limit = "of at least 0" if highest is None else f"from 0 to {highest}"
-        raise ValueError(f"ys: a {family} emission observes whole numbers {limit}, got {ys[bad][0]:.6g}")
+        possible = {None: "counts 0, 1, 2, ...", 1: "0 or 1"}.get(highest, f"whole numbers from 0 to {highest}")
+        raise ValueError(f"ys: a {family} emission observes {possible}, got {ys[bad][0]:.6g}")
+
+
+def symbols(ys: np.ndarray, num_classes: int) -> None:
+    """Raise ValueError unless all values lie in 0 .. C-1."""
+    if ys.min() < 0 or ys.max() >= num_classes:
+        raise ValueError(
+            f"ys: symbols must lie in 0 .. {num_classes - 1} (the emission has {num_classes} classes), "
+            f"got values from {ys.min()} to {ys.max()}"
+        )

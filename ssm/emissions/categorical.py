@@ -9,6 +9,8 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.bounded import symbols
+from ssm.emissions.components import weights_seen
 from ssm.likelihoods import ScaledLikelihood
 from ssm.linalg import row_times_matrix
 from ssm.logspace import log, ratio
@@ -97,9 +99,7 @@ class Categorical(AbstractEmission):
         self, weights: Float[Array, "M K"], ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None
     ) -> Float[Array, "K C"]:
         """Expected counts of the symbols."""
-        if observed is not None:
-            weights = jnp.where(observed[:, None], weights, 0)
-        return jax.ops.segment_sum(weights, ys, self.num_classes).T
+        return jax.ops.segment_sum(weights_seen(weights, observed), ys, self.num_classes).T
 
     def fitted(self, sums: Float[Array, "K C"], frozen: frozenset[str] = frozenset()) -> "Categorical":
         """Expected counts, normalised."""
@@ -115,11 +115,7 @@ class Categorical(AbstractEmission):
 
     def validate(self, ys: np.ndarray) -> None:
         """Symbols must lie in 0 .. C-1."""
-        if ys.min() < 0 or ys.max() >= self.num_classes:
-            raise ValueError(
-                f"ys: symbols must lie in 0 .. {self.num_classes - 1} (the emission has {self.num_classes} classes), "
-                f"got values from {ys.min()} to {ys.max()}"
-            )
+        symbols(ys, self.num_classes)
 
     @classmethod
     def random(cls, key: Key, num_states: int, num_classes: int) -> "Categorical":

@@ -8,6 +8,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, categorical, categorical_logits
+from ssm.emissions.bounded import symbols
 from ssm.emissions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
 from ssm.emissions.numeric import climb_likelihood
 from ssm.linalg import multiply, row_times_matrix
@@ -86,11 +87,7 @@ class CategoricalRegression(AbstractRegression):
 
     def validate(self, ys: np.ndarray) -> None:
         """Symbols must lie in 0 .. C-1."""
-        if ys.min() < 0 or ys.max() >= self.num_classes:
-            raise ValueError(
-                f"ys: symbols must lie in 0 .. {self.num_classes - 1} (the emission has {self.num_classes} classes), "
-                f"got values from {ys.min()} to {ys.max()}"
-            )
+        symbols(ys, self.num_classes)
 
     @classmethod
     def random(cls, key: Key, num_states: int, num_inputs: int, num_classes: int) -> "CategoricalRegression":

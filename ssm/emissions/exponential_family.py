@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import row_sums
+from ssm.emissions.components import by_component, row_sums
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.shapes import Array, Bool, Float, PyTree
@@ -108,7 +108,7 @@ class AbstractExponentialFamily(AbstractEmission):
         observed: Bool[Array, "M *parts"] | None,
     ) -> WeightedSums:
         """Weighted sums of the statistics of what was observed."""
-        seen = seen_entries(observed, ys)
+        seen = by_component(observed, ys)
         there = lambda values: values if seen is None else jnp.where(seen, values, 0)
         columns = weights.T  # (K, M)
         added = lambda values: multiply(columns, values.reshape(values.shape[0], -1)).reshape(self._axes)
@@ -117,13 +117,6 @@ class AbstractExponentialFamily(AbstractEmission):
             return WeightedSums(added(seen.astype(ys.dtype)), statistics)
         total = row_sums(columns).reshape((-1,) + (1,) * len(self.event_shape))
         return WeightedSums(jnp.broadcast_to(total, self._axes), statistics)
-
-
-def seen_entries(observed: Bool[Array, "M *parts"] | None, ys: Array) -> Bool[Array, "M *event"] | None:
-    """Flags per step (M,) or per component (M, N), as one flag per entry of ys."""
-    if observed is None:
-        return None
-    return jnp.broadcast_to(observed.reshape(observed.shape + (1,) * (ys.ndim - observed.ndim)), ys.shape)
 
 
 def on_support(inside: Bool[Array, "*shape"], ys: Array, values: Any = 0) -> Array:

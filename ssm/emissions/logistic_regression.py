@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from ssm.distributions import Distribution, bernoulli
+from ssm.emissions.bounded import counts
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -66,8 +67,7 @@ class LogisticRegression(AbstractRegression):
 
     def validate(self, ys: np.ndarray) -> None:
         """0 or 1."""
-        if not np.isin(ys, (0, 1)).all():
-            raise ValueError(f"ys: LogisticRegression observes 0 or 1, got {ys[~np.isin(ys, (0, 1))][0]}")
+        counts("LogisticRegression", ys, 1)
 
     @classmethod
     def random(

@@ -11,7 +11,8 @@ from ssm import checks
 from ssm.distributions import Distribution, multinomial
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import counts
-from ssm.emissions.exponential_family import on_support, seen_entries
+from ssm.emissions.components import by_component, weights_seen
+from ssm.emissions.exponential_family import on_support
 from ssm.emissions.seeds import average, rows_of, spread_out
 from ssm.linalg import multiply
 from ssm.logspace import log, ratio
@@ -94,14 +95,14 @@ class Multinomial(AbstractEmission):
     ) -> Float[Array, "K N"]:
         """Expected counts of every outcome in every state."""
         if observed is not None and observed.ndim == 1:
-            weights, observed = jnp.where(observed[:, None], weights, 0), None
+            weights, observed = weights_seen(weights, observed), None
             ys = jnp.where(jnp.any(weights > 0, axis=1)[:, None], ys, 0)
-        seen = seen_entries(observed, ys)
+        seen = by_component(observed, ys)
         if seen is None:
             return multiply(weights.T, ys)
         known = jnp.where(seen, ys, 0)
         rest, left = self._rest(known, seen)
-        weights = jnp.where(jnp.any(seen, axis=1)[:, None], weights, 0)  # nothing seen: nothing learnt
+        weights = weights_seen(weights, seen)  # nothing seen: nothing learnt
         each = ratio(weights * rest[:, None], left)
         return multiply(weights.T, known) + self.probs * multiply(each.T, (~seen).astype(ys.dtype))
 

@@ -12,7 +12,8 @@ from ssm import checks
 from ssm.distributions import Distribution, log_negative_binomial, negative_binomial
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import NonNegative, counts, leading_axes, non_negative
-from ssm.emissions.exponential_family import on_support, seen_entries
+from ssm.emissions.components import by_component, sum_components
+from ssm.emissions.exponential_family import on_support
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.linalg import multiply
@@ -71,16 +72,8 @@ class NegativeBinomial(AbstractEmission):
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
-        """The density, summed component by component: no (T, K, N) array."""
-        seen = observed if observed is not None and observed.ndim == ys.ndim else jnp.ones_like(ys, bool)
-        if ys.ndim == 1:
-            return _component(ys, seen, self.size, self.mean)
-
-        def add(total, component):
-            return total + _component(*component), None
-
-        nothing = jnp.zeros((ys.shape[0], self.num_states), ys.dtype)
-        return jax.lax.scan(add, nothing, (ys.T, seen.T, self.size.T, self.mean.T))[0]
+        """The density, summed component by component."""
+        return sum_components(_log_density, (ys,), by_component(observed, ys), self.size, self.mean)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Independent counts."""
@@ -95,7 +88,7 @@ class NegativeBinomial(AbstractEmission):
         frozen: frozenset[str] = frozenset(),
     ) -> "NegativeBinomial":
         """Weighted means, then sizes that climb."""
-        seen = seen_entries(observed, ys)
+        seen = by_component(observed, ys)
         flags = jnp.ones_like(ys) if seen is None else seen.astype(ys.dtype)
         ys = ys if seen is None else jnp.where(seen, ys, 0)
         columns = weights.T  # (K, M)
@@ -142,14 +135,9 @@ class NegativeBinomial(AbstractEmission):
         return cls(size, jnp.maximum((points + mean) / 2, 1e-2))
 
 
-def _component(
-    ys: Float[Array, "T"], seen: Bool[Array, "T"], size: Float[Array, "K"], mean: Float[Array, "K"]
-) -> Float[Array, "T K"]:
-    """log p(y_t | k), 0 where not seen."""
-    inside = ((ys >= 0) & (ys == jnp.round(ys)))[:, None]
-    ys, seen = ys[:, None], seen[:, None]
-    density = log_negative_binomial(jnp.where(inside & seen, ys, 0), size, mean)
-    return jnp.where(seen, on_support(inside, ys, density), 0)
+def _log_density(y: Array, size: Array, mean: Array) -> Array:
+    inside = (y >= 0) & (y == jnp.round(y))
+    return on_support(inside, y, log_negative_binomial(jnp.where(inside, y, 0), size, mean))
 
 
 def _climbed(

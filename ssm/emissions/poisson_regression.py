@@ -8,6 +8,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, poisson
+from ssm.emissions.bounded import counts
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -67,9 +68,7 @@ class PoissonRegression(AbstractRegression):
 
     def validate(self, ys: np.ndarray) -> None:
         """Whole numbers from 0."""
-        bad = (ys < 0) | (ys != np.round(ys))
-        if bad.any():
-            raise ValueError(f"ys: PoissonRegression observes counts 0, 1, 2, ..., got {ys[bad][0]}")
+        counts("PoissonRegression", ys)
 
     @classmethod
     def random(

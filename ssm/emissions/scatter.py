@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.components import UNROLLED
+from ssm.emissions.components import each_component, row_sums
 from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.shapes import Array, Float
@@ -119,18 +119,11 @@ def squares_around(
 ) -> Float[Array, "K *event"]:
     """Σ_m weights (y - loc)² over what was seen.
 
-    Around the new mean, not as a difference of large moments: float32 keeps its digits. Component by component,
-    so that no (M, K, N) array is made.
+    Around the new mean, not as a difference of large moments: float32 keeps its digits.
     """
 
     def component(ys: Float[Array, "M"], seen: Float[Array, "M"] | None, loc: Float[Array, "K"]) -> Float[Array, "K"]:
         weights = columns if seen is None else columns * seen
-        return multiply(weights * (ys - loc[:, None]) ** 2, jnp.ones((ys.shape[0], 1), ys.dtype))[:, 0]
+        return row_sums(weights * (ys - loc[:, None]) ** 2)
 
-    if ys.ndim == 1:
-        return component(ys, seen, loc)
-    rows, there = ys.T, None if seen is None else seen.T  # (N, M)
-    if len(rows) <= 4 * UNROLLED:
-        each = [component(rows[n], None if there is None else there[n], loc[:, n]) for n in range(len(rows))]
-        return jnp.stack(each, axis=1)
-    return jax.lax.map(lambda each: component(*each), (rows, there, loc.T)).T
+    return each_component(component, (ys, seen), loc)
