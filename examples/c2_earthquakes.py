@@ -6,11 +6,11 @@ quasi-Newton ascent, chosen by AIC and BIC, checked by pseudo-residuals, and ask
 the folder that `--data` or the environment variable ONESCAN_DATA names.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import numpy as np
+from common import command_line
 
 import ssm
 from ssm import datasets, plotting
@@ -86,10 +86,4 @@ def draw(out: Path, years, counts, choice, regime, mean, interval, residuals) ->
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="figures", help="folder of the figure")
-    parser.add_argument("--data", help="folder of the data (default: $ONESCAN_DATA)")
-    try:
-        main(**vars(parser.parse_args()))
-    except FileNotFoundError as error:
-        parser.exit(2, f"{error}\n")
+    command_line(main, __doc__)

@@ -8,12 +8,12 @@ GNP in percent from 1951 to 1984, are in `switching/hamilton1989_gnp_growth.txt`
 environment variable ONESCAN_DATA names.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import command_line
 
 import ssm
 from ssm import datasets, plotting
@@ -88,10 +88,4 @@ def draw(out: Path, times: np.ndarray, ys: np.ndarray, then: np.ndarray, now: np
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="figures", help="folder of the figure")
-    parser.add_argument("--data", help="folder of the data (default: $ONESCAN_DATA)")
-    try:
-        main(**vars(parser.parse_args()))
-    except FileNotFoundError as error:
-        parser.exit(2, f"{error}\n")
+    command_line(main, __doc__)

@@ -6,13 +6,13 @@ All speakers have as many utterances to learn from, so one program fits the nine
 `vmap` over models scores every utterance under all of them.
 """
 
-import argparse
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import command_line
 
 import ssm
 from ssm import datasets, plotting
@@ -81,10 +81,4 @@ def draw(out: Path, evidence: np.ndarray, truth: np.ndarray, said: np.ndarray, n
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="figures", help="folder of the figure")
-    parser.add_argument("--data", help="folder of the data (default: $ONESCAN_DATA)")
-    try:
-        main(**vars(parser.parse_args()))
-    except FileNotFoundError as error:
-        parser.exit(2, f"{error}\n")
+    command_line(main, __doc__)

@@ -1,11 +1,13 @@
 """Every example runs, says what it promises, and draws its figure."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+sys.path.append(str(EXAMPLES))  # as Python does for a script that it runs
 
 
 def load(name: str):
@@ -29,6 +31,16 @@ def run(name: str, folder: Path, *arguments):
     figure = folder / f"{stem}.png"
     assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size > 10_000
     return result
+
+
+def test_without_the_data_the_command_line_says_so_in_one_line(monkeypatch, capsys, tmp_path):
+    module, stem = load("c2")
+    monkeypatch.setattr(sys, "argv", [stem, "--data", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        module.command_line(module.main, module.__doc__)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "earthquakes_annual_1900_2006.csv" in said and "ONESCAN_DATA" in said
 
 
 def test_a0_an_hmm_is_an_rnn(tmp_path):
