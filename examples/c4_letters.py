@@ -1,17 +1,17 @@
 """What a hidden Markov model finds in letters: two states, told nothing, are the vowels and the consonants.
 
 The discovery of Cave & Neuwirth (1980) on 27 symbols, a space and a to z; with more states, fewer bits for each
-letter of text that was not read, beside counting single letters, pairs and triples. The text is that of `--data`
-(`text/tinyshakespeare.txt` in that folder, or in the one of the environment variable ONESCAN_DATA), or else Python's
-own documentation.
+letter of text that was not read, beside counting single letters, pairs and triples, by how many numbers each learns.
+The text is that of `--data` (`text/tinyshakespeare.txt` in that folder, or in the one of the environment variable
+ONESCAN_DATA), or else Python's own documentation. Takes a minute or two.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import command_line
 
 import ssm
 from ssm import datasets, plotting
@@ -47,7 +47,7 @@ def fitted(train: np.ndarray, size: int, iterations: int, restarts: int) -> ssm.
 def main(
     out: str | Path | None = "figures",
     data: str | Path | None = None,
-    sizes: tuple[int, ...] = (2, 4, 8, 16),
+    sizes: tuple[int, ...] = (2, 4, 8, 16, 32),
     letters: int = 50_000,
     iterations: int = 150,
     restarts: int = 4,
@@ -58,37 +58,39 @@ def main(
     ngrams = {name: counted(train, test, i) for i, name in enumerate(("single letters", "pairs", "triples"))}
     models = {size: fitted(train, size, iterations, restarts) for size in sizes}
     bits = {size: -float(ssm.log_prob(m, test)) / len(test) / np.log(2) for size, m in models.items()}
-    for name, number in [*ngrams.items(), *((f"{size} states", bits[size]) for size in sizes)]:
-        print(f"{name:<15} {number:.4f} bits per letter")
+    rows = [(name, 26 * 27**i, number) for i, (name, number) in enumerate(ngrams.items())]
+    states = [(f"{size} states", size * (size + 26) - 1, bits[size]) for size in sizes]
+    for name, learnt, number in [*rows, *states]:
+        print(f"{name:<15} {learnt:6} numbers learnt  {number:.4f} bits per letter")
     smallest = np.asarray(models[sizes[0]].emission.probs)
     split = smallest / smallest.sum(axis=0)
     groups = ["".join(np.array(list(datasets.ALPHABET))[split.argmax(axis=0) == k]) for k in range(sizes[0])]
     print(f"letters by their state: {groups}")
     if out is not None:
-        draw(Path(out), ngrams, bits, split[np.argmax(split[:, 1])])  # column 1 is the letter a
+        draw(Path(out), rows, states, split[np.argmax(split[:, 1])])  # column 1 is the letter a
     return {"bits": bits, **ngrams, "groups": {*groups}}
 
 
-def draw(out: Path, ngrams: dict, bits: dict, vowel: np.ndarray) -> None:
-    """Each letter's share in the state of the vowels, and bits per letter by the number of states."""
-    figure, ((left, right),) = plotting.figure(1, 2, width=11.0, width_ratios=[2, 1])
+def draw(out: Path, ngrams: list[tuple], states: list[tuple], vowel: np.ndarray) -> None:
+    """Each letter's share in the state of the vowels, and bits per letter by how many numbers were learnt."""
+    figure, ((left, right),) = plotting.figure(1, 2, width=11.0, height=3.6, width_ratios=[3, 2])
     order = np.argsort(-vowel)
     left.bar([datasets.ALPHABET[i].replace(" ", "␣") for i in order], vowel[order], color=plotting.COLOURS[0])
     left.set(xlabel="letter", ylabel="share in the state of a")
-    right.plot([str(size) for size in bits], list(bits.values()), "o-", color=plotting.COLOURS[1])
-    for name, number in ngrams.items():
-        right.axhline(number, color="0.5", lw=0.8)
-        right.annotate(name, (len(bits) - 1, number), (0, 3), textcoords="offset points", ha="right", color="0.3")
-    right.set(xlabel="states", ylabel="bits per letter, held out")
+    above, below = {"xytext": (4, 6)}, {"xytext": (-5, -13), "ha": "right"}
+    kinds = ((ngrams, "counting", above), (states, "HMM, by states", below))
+    for (rows, kind, place), colour in zip(kinds, plotting.COLOURS[1:], strict=False):
+        _, learnt, bits = zip(*rows, strict=True)
+        right.plot(learnt, bits, "o-", color=colour, label=kind)
+        for name, *point in rows:
+            short = name.removesuffix(" states").removeprefix("single ")
+            right.annotate(short, point, textcoords="offset points", color=colour, **place)
+    right.margins(y=0.12)
+    right.set(xscale="log", xlim=(15, 1.5e5), xlabel="numbers learnt", ylabel="bits per letter, held out")
+    right.legend(frameon=False)
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "c4_letters.png")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="figures", help="folder of the figure")
-    parser.add_argument("--data", help="folder of the data (default: $ONESCAN_DATA)")
-    try:
-        main(**vars(parser.parse_args()))
-    except FileNotFoundError as error:
-        parser.exit(2, f"{error}\n")
+    command_line(main, __doc__)
