@@ -1,4 +1,8 @@
-"""When is EM faster than a gradient method, and when not?"""
+"""When is EM faster than a gradient method, and when not?
+
+Seven models whose states are told apart well, and one, "overlapping", whose two states are 1.6 standard deviations
+apart: there what EM has to guess is most of what it needs to know, and it slows down.
+"""
 
 from typing import Any
 
@@ -34,15 +38,15 @@ def main(quick: bool = False) -> str:
                 raise AssertionError(f"{name}: {method} ends {gap:.1e} nats per observation below the best")
             there = 1 + int(np.argmax(result.log_probs >= best - CLOSE * result.observations))
             needed[method] = there * pace
-            entries.append(f"{there} × {microseconds(pace)} = {microseconds(needed[method])}, {gap:.0e}")
+            entries.append(f"{there} in {microseconds(needed[method])}")
             compiling[method].append(result.compile_seconds)
         rows.append([name, *entries, min(needed, key=needed.get)])
-    rows.append(["compiling, median", *(f"{np.median(each):.1f} s" for each in compiling.values()), ""])
+    rows.append(["compiling, once", *(f"{np.median(each):.1f} s" for each in compiling.values()), ""])
     title = (
-        f"From one start to within {CLOSE:.0e} nats per observation of the best maximum, T = {LENGTH}: "
-        "iterations × time, and how far below the best the fit ends"
+        f"Iterations, and the time they take, from one start to within {CLOSE:g} nats per observation of the maximum "
+        f"that all three methods find, T = {LENGTH}"
     )
-    return table(title, ["model", *METHODS, "first there"], rows)
+    return table(title, ["model", "EM", "SGD (Adam)", "L-BFGS", "fastest"], rows)
 
 
 def fit(start: AbstractRecursion, ys: jax.Array, inputs: jax.Array | None, method: Any, repeats: int) -> tuple:
@@ -80,6 +84,10 @@ def pairs() -> dict[str, tuple[AbstractRecursion, AbstractRecursion]]:
             ssm.HMM(three, faster, Categorical(0.6 * symbols + 0.1)),
         ),
         "normal": (ssm.HMM(three, slow, near), ssm.HMM(three, faster, far)),
+        "overlapping": (
+            ssm.HMM(two, jnp.array([[0.8, 0.2], [0.3, 0.7]]), Normal([-0.8, 0.8], [1.0, 1.0])),
+            ssm.HMM(two, vague, Normal([-0.4, 0.4], [1.0, 1.0])),
+        ),
         "counts": (
             ssm.HMM(three, slow, Poisson([1.0, 4.0, 10.0])),
             ssm.HMM(three, faster, Poisson([2.0, 5.0, 8.0])),
