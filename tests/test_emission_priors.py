@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+import ssm
 from ssm.emissions import AbstractEmission, Bernoulli, Labelled, Mixture, Poisson, Product, Shared, Tied
 from ssm.parameters import constrain
 
@@ -71,6 +72,11 @@ def test_the_prior_is_that_of_what_is_inside() -> None:
     made = Bernoulli(jax.nn.sigmoid(0.3 + np.arange(2.0)), (0.5, 4.0))
     np.testing.assert_allclose(WRAPPERS["shared"]().log_prior(), made.log_prior(), rtol=1e-12)
     assert Poisson([1.0]).log_prior() == 0
+
+
+def test_a_particle_filter_has_the_prior_of_its_model() -> None:
+    model = ssm.HMM([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], biased(2))
+    assert ssm.ParticleFilter(model, 4).log_prior() == model.log_prior() != 0
 
 
 @pytest.mark.parametrize(("name", "part"), [("product", "parts.0"), ("mixture", "parts"), ("tied", "emission")])

@@ -97,6 +97,10 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
         """As the model's."""
         return self.model.num_steps
 
+    def log_prior(self) -> Scalar:
+        """As the model's."""
+        return self.model.log_prior()
+
     def validate(self, ys: np.ndarray) -> None:
         """As the model's."""
         self.model.validate(ys)
