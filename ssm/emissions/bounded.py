@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
+from ssm.emissions.located import leading_axes
 from ssm.parameters import IMPOSSIBLE, AbstractParameter, Constant
 from ssm.shapes import Array, Bool, Float
 
@@ -69,11 +70,6 @@ def _log_sigmoid(logits: Array) -> Array:
     hard = _is_hard(logits)
     soft = -jax.nn.softplus(-jnp.where(hard, 0, logits))
     return jnp.where(hard, jnp.where(logits > 0, 0, -jnp.inf).astype(soft.dtype), soft)
-
-
-def leading_axes(parameter: Any) -> tuple[str, ...]:
-    """(K,) for scalar observations, (K, N) for vectors."""
-    return ("K",) if np.ndim(parameter) == 1 else ("K", "N")
 
 
 def unit_interval(name: str, array: Any) -> Array:

@@ -10,8 +10,8 @@ from jax.scipy.special import digamma
 
 from ssm import checks
 from ssm.distributions import Distribution, exponential, gamma
-from ssm.emissions.bounded import leading_axes
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.parameters import Positive, value

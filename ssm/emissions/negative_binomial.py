@@ -11,9 +11,10 @@ from jax.scipy.special import digamma
 from ssm import checks
 from ssm.distributions import Distribution, log_negative_binomial, negative_binomial
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import NonNegative, counts, leading_axes, non_negative
+from ssm.emissions.bounded import NonNegative, counts, non_negative
 from ssm.emissions.components import by_component, sum_components
 from ssm.emissions.exponential_family import on_support
+from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.linalg import multiply

@@ -7,12 +7,11 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import UNROLLED, flag_each
-from ssm.emissions.located import AbstractLocated
+from ssm.emissions.located import AbstractLocated, leading_axes
 from ssm.emissions.scatter import Moments, moments_of, powers_of, squares_around
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation, state_shape
 from ssm.logspace import ratio
@@ -35,8 +34,7 @@ class Normal(AbstractLocated):
     minimum_scale: float = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
-        axes = ("K",) if np.ndim(loc) == 1 else ("K", "N")
-        self.loc = checks.real("loc", loc, axes)
+        self.loc = checks.real("loc", loc, leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
 

@@ -18,7 +18,7 @@ from ssm.emissions.linear_predictor import (
     sum_of_densities,
     uneven_shares,
 )
-from ssm.emissions.seeds import state_shape
+from ssm.emissions.seeds import average, state_shape
 from ssm.logspace import log
 from ssm.shapes import Array, Bool, Float, Int, Key
 
@@ -91,6 +91,6 @@ class PoissonRegression(AbstractRegression):
         ys, us = jnp.asarray(ys), jnp.asarray(us)
         shape = (checks.positive_int("num_states", num_states), *ys.shape[1:])
         seen = jnp.ones(ys.shape[0], bool) if observed is None else observed
-        mean = jnp.mean(ys, axis=0, where=seen.reshape((-1,) + (1,) * (ys.ndim - 1)))
-        start = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.broadcast_to(log(jnp.maximum(mean, 0.1)), shape))
+        bias = log(jnp.maximum(average(ys, seen), 0.1))
+        start = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.broadcast_to(bias, shape))
         return start.maximise(uneven_shares(key, num_states, us, observed), ys, us, observed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution
-from ssm.emissions.located import AbstractLocated
+from ssm.emissions.located import AbstractLocated, leading_axes
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
 from ssm.logspace import ratio
@@ -33,7 +33,7 @@ class SharedScaleNormal(AbstractLocated):
     minimum_scale: float = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
-        axes = ("K",) if np.ndim(loc) == 1 else ("K", "N")
+        axes = leading_axes(loc)
         self.loc = checks.real("loc", loc, axes)
         scale = checks.positive("scale", scale, axes)
         fits = all(one in (1, size) for one, size in zip(scale.shape, self.loc.shape, strict=True))

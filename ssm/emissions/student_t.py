@@ -5,12 +5,11 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, log_student_t, student_t
 from ssm.emissions.components import by_component, each_component, row_sums, sum_components
-from ssm.emissions.located import AbstractLocated
+from ssm.emissions.located import AbstractLocated, leading_axes
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
 from ssm.logspace import ratio
@@ -46,8 +45,7 @@ class StudentT(AbstractLocated):
     minimum_scale: float = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, df: Array, minimum_scale: float = 1e-4):
-        axes = ("K",) if np.ndim(loc) == 1 else ("K", "N")
-        self.loc = checks.real("loc", loc, axes)
+        self.loc = checks.real("loc", loc, leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self._df = Positive.of(checks.positive("df", df, self.loc.shape).astype(self.loc.dtype))
         self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)

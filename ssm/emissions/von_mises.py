@@ -10,8 +10,8 @@ from jax.scipy.special import i0e
 
 from ssm import checks
 from ssm.distributions import CircularMixture, Distribution, WeightedMixture, resultant_length, von_mises
-from ssm.emissions.bounded import leading_axes
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.logspace import log
