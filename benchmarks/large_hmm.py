@@ -23,7 +23,8 @@ def main(quick: bool = False) -> str:
     for kind in ("sparse", "low rank"):
         for method in METHODS:
             command = [sys.executable, "-m", "benchmarks.large_hmm", kind, method, str(length)]
-            answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            print(f"large_hmm: {kind}, {method}, a process of its own", file=sys.stderr, flush=True)
+            answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
             rows.append([kind, method, *answer.strip().split("\t")])
     title = (
         f"K = {SIZE}, T = {length}, {SYMBOLS} symbols, float32: {SUCCESSORS} successors a state, or {CLASSES} classes"
@@ -38,7 +39,7 @@ def measure(kind: str, method: str, length: int) -> str:
     _, ys = ssm.simulate(truth, jax.random.key(0), length)
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     before = peak()
-    fit = ssm.fit(start, ys, METHODS[method](ITERATIONS), progress=False)
+    fit = ssm.fit(start, ys, METHODS[method](ITERATIONS))
     if not np.all(np.diff([fit.start_log_prob, *fit.log_probs]) > 0):
         raise AssertionError(f"{kind}, {method}: the evidence does not rise: {fit.start_log_prob}, {fit.log_probs}")
     rise = " → ".join(f"{value:.0f}" for value in (fit.start_log_prob, *fit.log_probs))
