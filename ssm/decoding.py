@@ -13,7 +13,7 @@ from ssm.recursions.hmm import HMM
 from ssm.recursions.segmentation import BestSegmentation
 from ssm.recursions.viterbi import Viterbi
 from ssm.scan import scan
-from ssm.schedules import AbstractSchedule, resolve
+from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, PyTree
 
 BEST = {HMM: Viterbi, ChangePoint: BestSegmentation}  # each member with max-product in the place of sum-product
@@ -44,7 +44,7 @@ def decode(
             f"model: decode needs a discrete state space, ssm.HMM or ssm.ChangePoint, got {type(model).__name__}"
         )
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
-    return _decode(model, sequences, resolve(schedule, BEST[type(model)](model)))
+    return _decode(model, sequences, resolve(schedule, BEST[type(model)](model), sequences.steps.t.shape))
 
 
 @eqx.filter_jit
@@ -52,6 +52,8 @@ def _decode(model, sequences, schedule):
     best = BEST[type(model)](constrain(model))
 
     def one(steps: Step, key: None):
+        if together(schedule, best, steps):
+            return best.decode_side_by_side(steps, schedule)
         saved = beliefs(best, steps, schedule, None)
         back = backward_steps(best.prepare(steps), saved.predicted, saved.filtered)
         _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
@@ -60,4 +62,4 @@ def _decode(model, sequences, schedule):
         scores = jnp.max(saved.filtered.values[-ends.shape[0] :], axis=1)
         return path, jnp.sum(saved.log_evidence) + jnp.sum(jnp.where(ends, scores, 0))
 
-    return over_sequences(one, sequences, None)
+    return over_sequences(one, sequences, None, together=together(schedule, best, sequences.steps))

@@ -189,6 +189,10 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         """Smoothed beliefs (T, ...) with the rounding that a long way back accumulates taken out, if it can be."""
         return smoothed
 
+    def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":
+        """The best path (T,) or (B, T) and its log-probability, of a recursion over best paths and steps as observed."""
+        raise NotImplementedError
+
 
 class AbstractStateSpace(AbstractModel):
     """A model that can be drawn from: distributions of the state and of the observation, given points.

@@ -70,6 +70,18 @@ class AbstractEmission(eqx.Module):
 
         return jax.lax.map(one, (jnp.arange(len(seen)), seen))
 
+    def log_side_by_side(
+        self, ys: Array, us: PyTree, observed: Bool[Array, "M *parts"] | None, seen: Bool[Array, "L C"]
+    ) -> Float[Array, "L K C"]:
+        """`log_likelihoods` of M = L C observations in the order of `side_by_side`; 0 where nothing is seen."""
+        rows = self.rows(ys, us, observed).reshape(-1, *seen.shape)  # (K, L, C)
+
+        def one(step: tuple[Array, Array]) -> Array:
+            i, seen = step
+            return jnp.where(seen, jax.lax.dynamic_index_in_dim(rows, i, 1, keepdims=False), 0)
+
+        return jax.lax.map(one, (jnp.arange(len(seen)), seen))
+
     def quicken(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *event"] | None = None
     ) -> tuple["AbstractEmission", PyTree]:

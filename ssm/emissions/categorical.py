@@ -83,6 +83,18 @@ class Categorical(AbstractEmission):
 
         return jax.lax.map(one, (ys.reshape(seen.shape), seen))
 
+    def log_side_by_side(
+        self, ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None, seen: Bool[Array, "L C"]
+    ) -> Float[Array, "L K C"]:
+        """See `AbstractEmission.log_side_by_side`; columns are looked up step by step."""
+        table = _with_poison(log(self.probs).T).T  # (K, R)
+
+        def one(step: tuple[Array, Array]) -> Array:
+            ys, seen = step
+            return jnp.where(seen, table.at[:, ys].get(mode="promise_in_bounds"), 0)
+
+        return jax.lax.map(one, (self._rows(ys).reshape(seen.shape), seen))
+
     def _rows(self, ys: Int[Array, "T"]) -> Int[Array, "T"]:
         """Rows of a table of C symbols and, for symbols out of range, one more."""
         return jnp.where((ys >= 0) & (ys < self.num_classes), ys, self.num_classes)

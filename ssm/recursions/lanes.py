@@ -177,19 +177,8 @@ class Chain(eqx.Module):
         if isinstance(self.layout, Batch):  # sequences of their own, which know where they start
             return jnp.ones((), bool), walk(starts)[1]
         tol = 32 * jnp.finfo(starts.dtype).eps if self.tol is None else self.tol
-
-        def unfinished(carry: tuple) -> Flag:
-            return ~carry[2] & (carry[3] < self.max_sweeps)
-
-        def again(carry: tuple) -> tuple:
-            starts, _, _, count = carry
-            ends, record = walk(starts)
-            agreed = jnp.all(jnp.abs(ends - starts) <= tol * jnp.maximum(jnp.abs(ends), jnp.abs(starts)))
-            return ends, record, agreed, count + 1
-
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(walk, starts)[1])
-        _, record, agreed, _ = jax.lax.while_loop(unfinished, again, (starts, nothing, jnp.zeros((), bool), 0))
-        return agreed, record
+        same = lambda ends, starts: jnp.abs(ends - starts) <= tol * jnp.maximum(jnp.abs(ends), jnp.abs(starts))
+        return relay(walk, starts, same, self.max_sweeps)
 
     @property
     def size(self) -> int:
@@ -215,6 +204,22 @@ class Chain(eqx.Module):
         if self.size <= SMALL:
             return before[:, None] * gain[None]
         return jnp.matmul(before, gain.T, precision=HIGHEST)
+
+
+def relay(walk: Callable, starts: Array, same: Callable, max_sweeps: int) -> tuple[Flag, PyTree]:
+    """What `walk` recorded when the next starts that it returned were the `same` as its own, and whether they were."""
+
+    def unfinished(carry: tuple) -> Flag:
+        return ~carry[2] & (carry[3] < max_sweeps)
+
+    def again(carry: tuple) -> tuple:
+        starts, _, _, count = carry
+        ends, record = walk(starts)
+        return ends, record, jnp.all(same(ends, starts)), count + 1
+
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(walk, starts)[1])
+    _, record, agreed, _ = jax.lax.while_loop(unfinished, again, (starts, nothing, jnp.zeros((), bool), 0))
+    return agreed, record
 
 
 def lay_out(steps: Step, size: int, lanes: int | None) -> Layout | Batch:

@@ -1,6 +1,6 @@
 """The best path: the hidden Markov model with max-product in the place of sum-product (Viterbi 1967)."""
 
-from typing import final
+from typing import Any, final
 
 import jax.numpy as jnp
 
@@ -9,6 +9,7 @@ from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion, Step
+from ssm.recursions.best_in_lanes import best_in_lanes
 from ssm.recursions.chain import Known
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
@@ -54,6 +55,20 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
     def reverse(self, filtered: Scores, predicted: Scores, u: Known) -> "BestPredecessor":
         """x_t = argmax_i (δ_i + log A_i,x_{t+1})."""
         return BestPredecessor(filtered.values, self.model.dynamics, u.transition)
+
+    @property
+    def runs_side_by_side(self) -> bool:
+        """As the model's."""
+        return self.model.runs_side_by_side
+
+    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
+        """Always: one lane is the shortest loop for one sequence."""
+        return self.runs_side_by_side
+
+    def decode_side_by_side(self, steps: Step, schedule: Any) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
+        """See `AbstractReversibleRecursion`."""
+        model = self.model
+        return best_in_lanes(model.emission, model.initial, model.transition, steps, schedule)
 
 
 class BestPredecessor(AbstractKernel[Scores]):
