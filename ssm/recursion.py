@@ -190,7 +190,7 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         return smoothed
 
     def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":
-        """The best path (T,) or (B, T) and its log-probability, of a recursion over best paths and steps as observed."""
+        """The best path (T,) or (B, T) of steps as observed, and its log-probability, for a max-product recursion."""
         raise NotImplementedError
 
 

@@ -22,7 +22,7 @@ Missing, padded, packed
 
 from typing import TypeAlias
 
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray, PyTree, Shaped
 
 Scalar: TypeAlias = Float[Array, ""]
 Flag: TypeAlias = Bool[Array, ""]
@@ -39,10 +39,12 @@ __all__ = [
     "Flag",
     "Float",
     "Int",
+    "Integer",
     "Key",
     "Matrix",
     "Probabilities",
     "PyTree",
     "Scalar",
+    "Shaped",
     "Vector",
 ]

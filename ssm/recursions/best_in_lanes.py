@@ -1,4 +1,4 @@
-"""The best path of one chain, or of a batch of them, in lanes (see `ssm.schedules.SideBySide` and `lanes`)."""
+"""The best path of one sequence, or of a batch, in lanes (see `ssm.schedules.SideBySide` and `lanes`)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ssm.logspace import log
 from ssm.recursion import Step
 from ssm.recursions import lanes
 from ssm.recursions.chain import any_component
-from ssm.shapes import Array, Bool, Flag, Float, Int
+from ssm.shapes import Array, Bool, Flag, Float, Int, Integer
 
 LONG = 8000  # from this length on blocks pay
 FEW = 8  # up to this many lanes a step of many states is one reduction, beyond it a loop over states
@@ -22,7 +22,7 @@ FEW = 8  # up to this many lanes a step of many states is one reduction, beyond 
 class Record(NamedTuple):
     """What the way there keeps of every step."""
 
-    before: Int[Array, "L K C"] | None  # best predecessors
+    before: Integer[Array, "L K C"] | None  # best predecessors
     scores: Float[Array, "L K C"] | None
     gains: Float[Array, "L C"]  # of the best score
     last: Float[Array, "K C"]  # scores of the last step
@@ -92,32 +92,31 @@ class BestInLanes(eqx.Module):
             return jnp.concatenate([self.initial[:, None], ends[:, :-1]], axis=1)
 
         def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], Record]:
-            (ends, last), record = jax.lax.scan(step, (starts, vague), self.rows)
-            return begin(ends), Record(*record, last)
+            (ends, last), (before, scores, gains) = jax.lax.scan(step, (starts, vague), self.rows)
+            return begin(ends), Record(before, scores, gains, last)
 
         vague = jnp.zeros((self.size, self.layout.lanes), self.initial.dtype)
         late = self.rows[self.layout.depth - self.memory :]
         starts = begin(jax.lax.scan(lambda *carry: (step(*carry)[0], None), (vague, vague), late)[0][0])
         return self._relay(walk, starts, self._same)
 
-    def _backward(self, record: Record) -> tuple[Flag, Int[Array, "L C"]]:
+    def _backward(self, record: Record) -> tuple[Flag, Integer[Array, "L C"]]:
         """States from the last to the first."""
         ends = jnp.argmax(self._last(record), axis=0).astype(self.kind)
-        kept = record.scores if record.before is None else record.before
+        seen = (record.scores if record.before is None else record.before, self.layout.after(self.real))
 
-        def step(state: Int[Array, "C"], seen: tuple[Array, Array]) -> tuple[Array, Array]:
+        def step(state: Integer[Array, "C"], seen: tuple) -> tuple[Array, Array]:
             kept, moves = seen
             state = jnp.where(moves, self._before(kept, state), state)
             return state, state
 
-        def begin(firsts: Int[Array, "C"]) -> Int[Array, "C"]:
+        def begin(firsts: Integer[Array, "C"]) -> Integer[Array, "C"]:
             return ends if self.batched else jnp.concatenate([firsts[1:], ends[-1:]])
 
-        def walk(starts: Int[Array, "C"]) -> tuple[Int[Array, "C"], Int[Array, "L C"]]:
+        def walk(starts: Integer[Array, "C"]) -> tuple[Integer[Array, "C"], Integer[Array, "L C"]]:
             firsts, path = jax.lax.scan(step, starts, seen, reverse=True)
             return begin(firsts), path
 
-        seen = (kept, self.layout.after(self.real))
         early = jax.tree.map(lambda leaf: leaf[: self.memory], seen)
         starts = begin(jax.lax.scan(lambda *carry: (step(*carry)[0], None), ends, early, reverse=True)[0])
         return self._relay(walk, starts, jnp.equal)
@@ -127,7 +126,7 @@ class BestInLanes(eqx.Module):
         lane = jnp.arange(self.layout.lanes)
         if record.scores is None:
             return record.last
-        if self.batched:
+        if isinstance(self.layout, lanes.Batch):
             return record.scores[jnp.sum(self.real, axis=0, dtype=int) - 1, :, lane].T
         last = self.layout.total - 1
         only = record.scores[last % self.layout.depth, :, last // self.layout.depth]
@@ -148,7 +147,7 @@ class BestInLanes(eqx.Module):
         body = lambda i, moved: _larger(reached(i), moved)
         return jax.lax.fori_loop(0, self.size, body, jnp.broadcast_to(nothing, scores.shape)), None
 
-    def _before(self, kept: Array, state: Int[Array, "C"]) -> Int[Array, "C"]:
+    def _before(self, kept: Array, state: Integer[Array, "C"]) -> Integer[Array, "C"]:
         """The best predecessor of one state in each lane, the first of them where several are."""
         states = jnp.arange(self.size, dtype=self.kind)[:, None]
         if self.size <= lanes.SMALL:
@@ -205,11 +204,11 @@ def best_in_lanes(
     """As `AbstractReversibleRecursion.decode_side_by_side`."""
     walk = lambda schedule: BestInLanes.of(emission, initial, transition, steps, schedule)
     chain = walk(schedule)
-    agreed, *found = chain.best()
+    agreed, path, log_prob = chain.best()
     if chain.independent:
-        return tuple(found)
+        return path, log_prob
     alone = dataclasses.replace(schedule, lanes=1)
-    return jax.lax.cond(agreed, lambda: tuple(found), lambda: walk(alone).best()[1:])
+    return jax.lax.cond(agreed, lambda: (path, log_prob), lambda: walk(alone).best()[1:])
 
 
 def _larger(a: Array, b: Array) -> Array:

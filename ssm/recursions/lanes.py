@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ssm.linalg import HIGHEST
 from ssm.recursion import Step
-from ssm.shapes import Array, Bool, Flag, Float, PyTree
+from ssm.shapes import Array, Bool, Flag, Float, PyTree, Shaped
 
 # Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks side_by_side`).
 SMALL = 12
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
         return jax.tree.map(leaf, tree)
 
-    def join(self, array: Float[Array, "L *K C"]) -> Float[Array, "T *K"]:
+    def join(self, array: Shaped[Array, "L *K C"]) -> Shaped[Array, "T *K"]:
         """(L, C) to (T,), or (L, K, C) to (T, K)."""
         in_time = jnp.moveaxis(array, -1, 0)  # (C, L, ...)
         return in_time.reshape(-1, *in_time.shape[2:])[: self.total]
@@ -67,7 +67,7 @@ class Batch(NamedTuple):
         leaf = lambda array: jnp.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:])
         return jax.tree.map(leaf, tree)
 
-    def join(self, array: Float[Array, "L *K C"]) -> Float[Array, "C L *K"]:
+    def join(self, array: Shaped[Array, "L *K C"]) -> Shaped[Array, "C L *K"]:
         """(L, C) to (C, L), or (L, K, C) to (C, L, K)."""
         return jnp.moveaxis(array, -1, 0)
 

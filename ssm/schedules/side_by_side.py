@@ -22,8 +22,8 @@ class SideBySide(AbstractSchedule):
 
     In a batch every sequence is a lane, and there are no borders.
 
-    For members with such a form (an `HMM` with one matrix for all times); anything else that is asked of it (packed
-    starts, decoding) is walked in order.
+    For members with such a form (an `HMM` with one matrix for all times, and its best paths); anything else that is
+    asked of it (packed starts) is walked in order.
     """
 
     lanes: int | None = eqx.field(static=True, default=None)  # None: by length and size
