@@ -22,6 +22,7 @@ from zoo import Member
 import ssm
 from ssm.data import observe
 from ssm.parameters import constrain
+from ssm.recursions.viterbi import Viterbi
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -375,18 +376,23 @@ def test_11_nothing_looks_ahead(member: Member) -> None:
 def test_13_one_trace_per_verb(member: Member, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     total, traces, first = 11, [], 0  # a length that no other test uses: nothing is compiled yet
     model, other, rng = member.model(0), member.model(1), np.random.default_rng(0)
-    family, prepare = type(model), type(model).prepare
 
-    def counting(self, steps):
-        traces.append(verb)
-        return prepare(self, steps)
+    def count(family: type, method: str) -> None:
+        original = getattr(family, method)
 
-    monkeypatch.setattr(family, "prepare", counting)
+        def counting(self, *arguments):
+            traces.append(verb)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(family, method, counting)
+
+    count(type(model), "prepare")
+    count(Viterbi, "decode_side_by_side")  # which prepares nothing
     us = zoo.inputs(model, rng, total)
     for each in (model, model, other):
         case = Case(each, zoo.observations(model, rng, total), us, np.ones(total, bool), jax.random.key(len(traces)))
         verbs(member)[verb](case, case.ys, case.us, total, {})
-        first = first or len(traces)  # `prepare` runs while a program is traced, and only then
+        first = first or len(traces)  # both run while a program is traced, and only then
         assert len(traces) == first > 0
 
 
