@@ -95,7 +95,7 @@ def each_sequence(function: Callable[..., PyTree], steps: Step, *others: PyTree)
 
 
 def _attempt(
-    schedule: SideBySide, save: Callable, model: AbstractRecursion, steps: Step, key: Key | None
+    schedule: Any, save: Callable, model: AbstractRecursion, steps: Step, key: Key | None
 ) -> tuple[Flag, Callable[[], PyTree]]:
     holds, filtered, log_evidence = model.forward_side_by_side(steps, schedule)
 

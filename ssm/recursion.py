@@ -7,7 +7,7 @@ so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A
 starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 """
 
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,7 +16,6 @@ import numpy as np
 
 from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.shapes import Array, Bool, Count, Key, PyTree, Scalar
-from ssm.trees import blend
 
 Belief = TypeVar("Belief")
 
@@ -189,6 +188,10 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         """Smoothed beliefs (T, ...) with the rounding that a long way back accumulates taken out, if it can be."""
         return smoothed
 
+    def smooth_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
+        """As `forward_side_by_side`, with smoothed beliefs."""
+        raise NotImplementedError
+
     def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":
         """The best path (T,) or (B, T) of steps as observed, and its log-probability, for a max-product recursion."""
         raise NotImplementedError
@@ -211,71 +214,6 @@ class AbstractStateSpace(AbstractModel):
 
     def observation(self, state: PyTree, u: PyTree) -> Any:
         """p(y_t | x_t, u_t)."""
-        raise NotImplementedError
-
-
-class AbstractExpectation(AbstractReversibleRecursion[Belief]):
-    """A recursion whose evidence has the gradient of an expectation (Fisher's identity).
-
-        ∇ log p(y; θ) = E_{p(x|y)} [∇ log p(x, y; θ)] = ∇ Q(θ, statistics)
-
-    EM maximises Q, gradient methods climb it; both get their statistics here.
-    """
-
-    def statistics(self, steps: Step, predicted: Belief, filtered: Belief, smoothed: Belief) -> PyTree:
-        """Expected sufficient statistics of one sequence, from its stacked beliefs and prepared steps."""
-        raise NotImplementedError
-
-    def smooth_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
-        """As `forward_side_by_side`, with smoothed beliefs."""
-        raise NotImplementedError
-
-    def expect_side_by_side(
-        self, steps: Step, schedule: Any, counted: Array | None = None
-    ) -> "tuple[Array, PyTree, Array]":
-        """As `forward_side_by_side`, with the statistics of all sequences together, in the order of `arrange`.
-
-        Each sequence is counted once, or as often as `counted` (B,) says.
-        """
-        raise NotImplementedError
-
-    def arrange(self, steps: Step, schedule: Any) -> Step:
-        """Steps (T,) or (B, T) as those of one sequence (M,), in the order that suits walking side by side."""
-        raise NotImplementedError
-
-    def arrange_statistics(self, statistics: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
-        """Statistics of every sequence, in time, as those of `expect_side_by_side`."""
-        raise NotImplementedError
-
-    def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
-        """Q: the expected complete-data log-likelihood, linear in the statistics."""
-        raise NotImplementedError
-
-    def maximise(self, statistics: PyTree, steps: Step, frozen: frozenset[str] = frozenset()) -> Self:
-        """The M-step: the model that maximises Q, with the parameters named in `frozen` as they are.
-
-        Statistics and (unprepared) steps may have a leading axis B, over which they are summed.
-        """
-        raise NotImplementedError
-
-    def sums(self, statistics: PyTree, steps: Step) -> PyTree:
-        """Statistics (B, ...) of (unprepared) steps (B, T, ...) as sums of a size that does not depend on B and T.
-
-        `fitted(sums(statistics, steps))` is `maximise(statistics, steps)`. NotImplementedError for a model whose
-        statistics grow with the data.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
-
-    def blend(self, old: PyTree, new: PyTree, rate: Scalar) -> PyTree:
-        """`sums` of (1 - rate) of one batch and `rate` of another, from those of each."""
-        return blend(old, new, rate)
-
-    def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
-        """The M-step from sums; `frozen` as in `maximise`."""
-        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
-
-    def restart(self, key: Key, steps: Step) -> Self:
-        """A random model of the same structure, from the data, as a starting point for a fit."""
         raise NotImplementedError
 
 

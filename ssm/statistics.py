@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences, observe, over_sequences
+from ssm.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
 from ssm.parameters import constrain
-from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
-from ssm.recursions.backward import Smoother, backward_steps
-from ssm.scan import predictions, scan
+from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
+from ssm.recursions.backward import smooth_backward
+from ssm.scan import predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
 
@@ -83,8 +84,7 @@ def statistics_of(
 ) -> tuple[PyTree, Array]:
     """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and one sequence as observed."""
     saved = beliefs(model, steps, schedule, None, fast=fast)
-    smoothed = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
-    return model.statistics(steps, saved.predicted, saved.filtered, smoothed), saved.log_evidence
+    return model.statistics(steps, saved.predicted, saved.filtered, schedule), saved.log_evidence
 
 
 def smooth_one(
@@ -94,13 +94,6 @@ def smooth_one(
     saved = beliefs(model, steps, schedule, key, fast=fast)
     back = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
     return back, saved.log_evidence
-
-
-def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
-    """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the forward pass."""
-    back = backward_steps(steps, predicted, filtered)
-    _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)
-    return model.settle(smoothed)
 
 
 def evidence_of(
@@ -120,88 +113,86 @@ def evidence_of(
 def _evidence(
     model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, fast: bool
 ) -> Float[Array, "*B"]:
-    if isinstance(model, AbstractExpectation):
-        return _expectation_evidence((model, steps), schedule, fast)
+    if isinstance(model, AbstractDifferentiable):
+        return _exact_evidence((model, steps), schedule, fast)
     return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1])
 
 
 @eqx.filter_custom_vjp
-def _expectation_evidence(model_and_steps, schedule, fast):
+def _exact_evidence(model_and_steps, schedule, fast):
     model, steps = model_and_steps
     return jnp.sum(forward(model, steps, schedule, None, nothing, fast=fast)[1], axis=-1)
 
 
-@_expectation_evidence.def_fwd
+@_exact_evidence.def_fwd
 def _evidence_forward(perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
     if together(schedule, model, steps, fast):
         if steps.t.ndim == 2:
-            return _expectation_evidence(model_and_steps, schedule, fast), None
+            return _exact_evidence(model_and_steps, schedule, fast), None
         # One sequence: both ways at once, since the gradient that is asked for needs them anyway.
-        log_evidence, statistics = _expect_together(model, steps, None, schedule)
-        return jnp.sum(log_evidence), statistics
+        log_evidence, sensitivities = _slope_together(model, steps, None, schedule)
+        return jnp.sum(log_evidence), sensitivities
     _, log_evidence, filtered = forward(model, steps, schedule, None, lambda saved: saved.filtered, fast=fast)
     return jnp.sum(log_evidence), filtered
 
 
-@_expectation_evidence.def_bwd
+@_exact_evidence.def_bwd
 def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
     if not together(schedule, model, steps, fast):
-        statistics = _look_back(model, steps, found, schedule)
-        expected = lambda both: both[0].expected_log_prob(both[0].prepare(both[1]), statistics)
+        predicted = predictions(model, model.prepare(steps), found)
+        sensitivities = model.sensitivities(steps, predicted, found, schedule)
+        expected = lambda both: both[0].first_order(both[0].prepare(both[1]), sensitivities)
         return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))
     batched = steps.t.ndim == 2
-    statistics = _expect_together(model, steps, cotangent, schedule)[1] if batched else found
+    sensitivities = _slope_together(model, steps, cotangent, schedule)[1] if batched else found
 
     def expected_together(both: tuple) -> Scalar:
         model, steps = both
-        return model.expected_log_prob(model.prepare(model.arrange(steps, schedule)), statistics)
+        return model.first_order(model.prepare(model.arrange(steps, schedule)), sensitivities)
 
     slope = eqx.filter_grad(expected_together)(model_and_steps)
     return slope if batched else jax.tree.map(lambda leaf: cotangent * leaf, slope)
 
 
-def _look_back(model: Any, steps: Step, filtered: Any, schedule: AbstractSchedule) -> PyTree:
-    prepared = model.prepare(steps)
-    predicted = predictions(model, prepared, filtered)
-    smoothed = smooth_backward(model, prepared, predicted, filtered, schedule)
-    return model.statistics(steps, predicted, filtered, smoothed)
-
-
 # -- side by side ---------------------------------------------------------------------------------------------
 
 
-def _expect_together(
-    model: AbstractExpectation, steps: Step, counted: Array | None, schedule: AbstractSchedule
+def _slope_together(
+    model: AbstractDifferentiable, steps: Step, counted: Array | None, schedule: AbstractSchedule
 ) -> tuple[Array, PyTree]:
-    """log p(y_t | y_<t), and the statistics of all sequences together in the order of `arrange`."""
+    """log p(y_t | y_<t), and the sensitivities of all sequences together in the order of `arrange`."""
 
-    def attempt(model: AbstractExpectation, steps: Step, counted: Array | None) -> tuple[Flag, Callable]:
-        holds, statistics, log_evidence = model.expect_side_by_side(steps, schedule, counted)
-        return holds, lambda: (log_evidence, statistics)
+    def attempt(model: AbstractDifferentiable, steps: Step, counted: Array | None) -> tuple[Flag, Callable]:
+        holds, sensitivities, log_evidence = model.slope_side_by_side(steps, schedule, counted)
+        return holds, lambda: (log_evidence, sensitivities)
 
-    def in_order(model: AbstractExpectation, steps: Step, counted: Array | None) -> tuple[Array, PyTree]:
+    def in_order(model: AbstractDifferentiable, steps: Step, counted: Array | None) -> tuple[Array, PyTree]:
         fast = steps.t.ndim == 1
-        one = lambda steps: statistics_of(model, steps, Sequential(), fast=fast)
-        statistics, log_evidence = each_sequence(one, steps)
-        return log_evidence, model.arrange_statistics(statistics, steps, schedule, counted)
+
+        def one(steps: Step) -> tuple[Array, PyTree]:
+            saved = beliefs(model, steps, Sequential(), None, fast=fast)
+            return saved.log_evidence, model.sensitivities(steps, saved.predicted, saved.filtered, Sequential())
+
+        log_evidence, sensitivities = each_sequence(one, steps)
+        return log_evidence, model.arrange_sensitivities(sensitivities, steps, schedule, counted)
 
     return where_it_holds(attempt, in_order, (model, steps, counted))
 
 
 def smooth_together(
-    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule
+    model: AbstractReversibleRecursion, steps: Step, schedule: AbstractSchedule
 ) -> tuple[Any, Float[Array, "*B T"]]:
     """Smoothed beliefs and log p(y_t | y_<t), of one sequence or a batch, where the schedule takes it together."""
 
-    def attempt(model: AbstractExpectation, steps: Step) -> tuple[Flag, Callable]:
+    def attempt(model: AbstractReversibleRecursion, steps: Step) -> tuple[Flag, Callable]:
         holds, smoothed, log_evidence = model.smooth_side_by_side(steps, schedule)
         return holds, lambda: (smoothed, log_evidence)
 
-    def in_order(model: AbstractExpectation, steps: Step) -> tuple[Any, Array]:
+    def in_order(model: AbstractReversibleRecursion, steps: Step) -> tuple[Any, Array]:
         fast = steps.t.ndim == 1
         return each_sequence(lambda steps: smooth_one(model, steps, Sequential(), None, fast=fast), steps)
 

@@ -16,7 +16,7 @@ LAYERS = [
     # 2  functions between beliefs, as data
     ["maps"],
     # 3  the idea: one step, the ways to walk, the one driver
-    ["recursion", "schedules", "scan", "forward"],
+    ["recursion", "expectation", "schedules", "scan", "forward"],
     # 4  the members
     ["emissions", "durations", "transitions", "conjugate", "cells", "heads", "recursions"],
     # 5  the verbs

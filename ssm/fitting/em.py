@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import positive_int
+from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_possible
 from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points, together
 from ssm.parameters import trainable
-from ssm.recursion import AbstractExpectation
 from ssm.trees import float_dtype
 
 

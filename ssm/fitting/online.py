@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences, over_sequences
+from ssm.expectation import AbstractExpectation
 from ssm.fitting.descent import shuffled_batches
 from ssm.fitting.job import CHUNK
 from ssm.parameters import constrain, moved, trainable
-from ssm.recursion import AbstractExpectation, Step
+from ssm.recursion import Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of, statistics_of

@@ -7,13 +7,14 @@ import optax
 
 from ssm.checks import positive_int
 from ssm.data import Sequences
+from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_possible
 from ssm.fitting.descent import Plan, objective, run_epochs, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
 from ssm.parameters import trainable
-from ssm.recursion import AbstractExpectation, AbstractRecursion
+from ssm.recursion import AbstractRecursion
 from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key, PyTree
 from ssm.trees import float_dtype

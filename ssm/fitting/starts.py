@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences
+from ssm.expectation import AbstractExpectation
 from ssm.parameters import constrain, moved, trainable
-from ssm.recursion import AbstractExpectation, AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion, Step
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.trees import index, length, stack
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from ssm.checks import positive_int
 from ssm.data import Sequences
+from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_possible
 from ssm.fitting.job import Job, run
 from ssm.fitting.online import Whole, run_epochs, start, total_evidence
 from ssm.fitting.result import Fit, finished
 from ssm.parameters import constrain, trainable
-from ssm.recursion import AbstractExpectation
 from ssm.trees import float_dtype
 
 

@@ -1,7 +1,7 @@
 """The autoregressive hidden Markov model: a chain whose every state is a linear autoregression."""
 
 import dataclasses
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -13,9 +13,10 @@ from ssm.beliefs import Categorical
 from ssm.checks import is_concrete
 from ssm.distributions import Distribution
 from ssm.emissions.multivariate_linear_regression import MultivariateLinearRegression
+from ssm.expectation import AbstractExpectation
 from ssm.likelihoods import LogLikelihood
 from ssm.parameters import Constant, value
-from ssm.recursion import AbstractExpectation, Step
+from ssm.recursion import Step
 from ssm.recursions.chain import Counts, Known
 from ssm.recursions.hmm import HMM
 from ssm.recursions.regimes import Evidence, QuickARHMM, Regime, ReversedRegime, first_gap, lagged
@@ -202,10 +203,10 @@ class ARHMM(AbstractExpectation[Regime]):
 
     # -- learning ---------------------------------------------------------------------------------------------
 
-    def statistics(self, steps: Step, predicted: Regime, filtered: Regime, smoothed: Regime) -> Counts:
+    def statistics(self, steps: Step, predicted: Regime, filtered: Regime, schedule: Any) -> Counts:
         """The expected counts of the chain."""
-        probs = (Categorical(belief.probs) for belief in (predicted, filtered, smoothed))
-        return self.chain.statistics(self._lagged(steps), *probs)
+        there = Categorical(predicted.probs), Categorical(filtered.probs)
+        return self.chain.statistics(self._lagged(steps), *there, schedule)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
         """Q of the chain."""

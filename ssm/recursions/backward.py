@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from ssm.beliefs import Point
 from ssm.maps.base import AbstractMap
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion, Step
+from ssm.scan import scan
+from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Key, PyTree, Scalar
 
 
@@ -79,6 +81,13 @@ def backward_steps(steps: Step, predicted: Any, filtered: Any) -> Step:
     padding = None if steps.padding is None else _following(steps.padding).at[-1].set(False)
     u = Reversal(filtered, _following(predicted), _following(steps.u))
     return Step(u=u, first=first, padding=padding, t=steps.t)
+
+
+def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
+    """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the forward pass."""
+    back = backward_steps(steps, predicted, filtered)
+    _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)
+    return model.settle(smoothed)
 
 
 def _following(tree: PyTree) -> PyTree:

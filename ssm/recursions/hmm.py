@@ -11,13 +11,13 @@ import numpy as np
 from ssm.beliefs import Categorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
+from ssm.expectation import AbstractExpectation
 from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex, inner, value
 from ssm.recursion import (
-    AbstractExpectation,
     AbstractParallelRecursion,
     AbstractStateSpace,
     Step,
@@ -25,6 +25,7 @@ from ssm.recursion import (
     seen_steps,
 )
 from ssm.recursions import chain, side_by_side
+from ssm.recursions.backward import smooth_backward
 from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
@@ -226,8 +227,9 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
 
     # -- learning ---------------------------------------------------------------------------------------------
 
-    def statistics(self, steps: Step, predicted: Categorical, filtered: Categorical, smoothed: Categorical) -> Counts:
+    def statistics(self, steps: Step, predicted: Categorical, filtered: Categorical, schedule: Any) -> Counts:
         """γ and Σξ."""
+        smoothed = smooth_backward(self, self.prepare(steps), predicted, filtered, schedule)
         return chain.expected_counts(self._transition, steps, predicted, filtered, smoothed)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:

@@ -47,7 +47,7 @@ class InLanes(NamedTuple):
         return there.agreed, Categorical(filtered), self._evidence(there)
 
     def smooth(self) -> tuple[Array, Categorical, Array]:
-        """As `AbstractExpectation.smooth_side_by_side`."""
+        """As `AbstractReversibleRecursion.smooth_side_by_side`."""
         there = self.chain.forward()
         back = self.chain.backward(there)
         smoothed = _still(self.chain.layout.join(back.smoothed), self.steps)

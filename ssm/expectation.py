@@ -1,0 +1,116 @@
+"""Members that know the gradient of their evidence, and those whose gradient is an expectation."""
+
+from typing import Any, Self
+
+from ssm.recursion import AbstractReversibleRecursion, Belief, Step
+from ssm.shapes import Array, Key, PyTree, Scalar
+from ssm.trees import blend
+
+
+class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
+    """A recursion that finds the gradient of its evidence in one walk back, from the beliefs of the walk there.
+
+    What differentiating through the scan would keep of every operation of every step is then not kept.
+    """
+
+    def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
+        """What `first_order` needs of one sequence as observed, from its stacked beliefs and one walk back."""
+        raise NotImplementedError
+
+    def first_order(self, steps: Step, sensitivities: PyTree) -> Scalar:
+        """A function of the model and of prepared steps whose gradient, there, is that of the evidence."""
+        raise NotImplementedError
+
+    def slope_side_by_side(
+        self, steps: Step, schedule: Any, counted: Array | None = None
+    ) -> "tuple[Array, PyTree, Array]":
+        """As `forward_side_by_side`, with the sensitivities of all sequences together, in the order of `arrange`.
+
+        Each sequence is counted once, or as often as `counted` (B,) says.
+        """
+        raise NotImplementedError
+
+    def arrange(self, steps: Step, schedule: Any) -> Step:
+        """Steps (T,) or (B, T) as those of one sequence (M,), in the order that suits walking side by side."""
+        raise NotImplementedError
+
+    def arrange_sensitivities(self, sensitivities: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
+        """Sensitivities of every sequence, in time, as those of `slope_side_by_side`."""
+        raise NotImplementedError
+
+
+class AbstractExpectation(AbstractDifferentiable[Belief]):
+    """A recursion whose evidence has the gradient of an expectation (Fisher's identity).
+
+        ∇ log p(y; θ) = E_{p(x|y)} [∇ log p(x, y; θ)] = ∇ Q(θ, statistics)
+
+    EM maximises Q, gradient methods climb it; both get their statistics here.
+    """
+
+    def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
+        """Expected sufficient statistics of one sequence as observed, from its stacked beliefs and one walk back."""
+        raise NotImplementedError
+
+    def expect_side_by_side(
+        self, steps: Step, schedule: Any, counted: Array | None = None
+    ) -> "tuple[Array, PyTree, Array]":
+        """As `forward_side_by_side`, with the statistics of all sequences together, in the order of `arrange`.
+
+        Each sequence is counted once, or as often as `counted` (B,) says.
+        """
+        raise NotImplementedError
+
+    def arrange_statistics(self, statistics: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
+        """Statistics of every sequence, in time, as those of `expect_side_by_side`."""
+        raise NotImplementedError
+
+    def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
+        """Q: the expected complete-data log-likelihood, linear in the statistics."""
+        raise NotImplementedError
+
+    def maximise(self, statistics: PyTree, steps: Step, frozen: frozenset[str] = frozenset()) -> Self:
+        """The M-step: the model that maximises Q, with the parameters named in `frozen` as they are.
+
+        Statistics and (unprepared) steps may have a leading axis B, over which they are summed.
+        """
+        raise NotImplementedError
+
+    def sums(self, statistics: PyTree, steps: Step) -> PyTree:
+        """Statistics (B, ...) of (unprepared) steps (B, T, ...) as sums of a size that does not depend on B and T.
+
+        `fitted(sums(statistics, steps))` is `maximise(statistics, steps)`. NotImplementedError for a model whose
+        statistics grow with the data.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
+    def blend(self, old: PyTree, new: PyTree, rate: Scalar) -> PyTree:
+        """`sums` of (1 - rate) of one batch and `rate` of another, from those of each."""
+        return blend(old, new, rate)
+
+    def fitted(self, sums: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
+        """The M-step from sums; `frozen` as in `maximise`."""
+        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
+
+    def restart(self, key: Key, steps: Step) -> Self:
+        """A random model of the same structure, from the data, as a starting point for a fit."""
+        raise NotImplementedError
+
+    # Fisher's identity: the statistics are the sensitivities, and Q is the first order.
+
+    def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
+        """The statistics."""
+        return self.statistics(steps, predicted, filtered, schedule)
+
+    def first_order(self, steps: Step, sensitivities: PyTree) -> Scalar:
+        """Q."""
+        return self.expected_log_prob(steps, sensitivities)
+
+    def slope_side_by_side(
+        self, steps: Step, schedule: Any, counted: Array | None = None
+    ) -> "tuple[Array, PyTree, Array]":
+        """The statistics."""
+        return self.expect_side_by_side(steps, schedule, counted)
+
+    def arrange_sensitivities(self, sensitivities: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
+        """As statistics."""
+        return self.arrange_statistics(sensitivities, steps, schedule, counted)
