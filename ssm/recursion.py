@@ -145,6 +145,10 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """Whether the methods that end so know this member (`ssm.schedules.SideBySide`)."""
         return False
 
+    def takes_side_by_side(self, steps: Step) -> bool:
+        """Whether they know these steps, (T,) or (B, T)."""
+        return True
+
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
         """Whether that is faster on a CPU, for steps (T,) or (B, T)."""
         return False

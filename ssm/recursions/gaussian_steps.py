@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.linalg import empty_pivots, multiply, solve_lower, triangular_root
+from ssm.linalg import empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
 from ssm.maps.gaussian import GaussianMap
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, PyTree
@@ -41,6 +41,12 @@ def condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, A
     joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
     lower = triangular_root(joint)
     return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
+
+
+def reversed_kernel(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array]:
+    """Gain and root of the Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), from the filtered root at t."""
+    ahead, cross, rest = condition(matrix, root, noise)
+    return solve_lower_transposed(ahead, cross.T).T, rest
 
 
 def conditioned(transition: Dynamics, emission: Dynamics, y: Float[Array, "N"]) -> GaussianMap:

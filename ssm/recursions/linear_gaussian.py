@@ -1,7 +1,7 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
 import dataclasses
-from typing import final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,14 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.beliefs import Gaussian
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal
-from ssm.linalg import multiply, solve_lower, solve_lower_transposed
+from ssm.expectation import AbstractDifferentiable
+from ssm.linalg import multiply, solve_lower
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.parameters import Covariance
-from ssm.recursion import (
-    AbstractParallelRecursion,
-    AbstractReversibleRecursion,
-    AbstractStateSpace,
-    Step,
-    partly_missing,
-)
+from ssm.recursion import AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps, partly_missing
+from ssm.recursions import costate
+from ssm.recursions.costate import Seen, Sensitivities, Varying
+from ssm.recursions.gaussian_side_by_side import InLanes, Problem
 from ssm.recursions.gaussian_steps import (
     Dynamics,
     Known,
@@ -31,13 +29,15 @@ from ssm.recursions.gaussian_steps import (
     in_time,
     measure,
     offsets,
+    reversed_kernel,
     time_axis,
 )
+from ssm.recursions.riccati import Gains, System
 from ssm.shapes import Array, Float, Key, Scalar
 
 
 @final
-class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecursion[Gaussian], AbstractStateSpace):
+class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable[Gaussian], AbstractStateSpace):
     """A linear state seen through linear, noisy eyes.
 
         x_1 ~ N(initial_mean, initial_covariance)
@@ -220,8 +220,7 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecu
     def reverse(self, filtered: Gaussian, predicted: Gaussian, u: Known) -> GaussianKernel:
         """The Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), in square-root form."""
         matrix, _, noise = self._transition(u)
-        ahead, cross, root = condition(matrix, filtered.root, noise)
-        gain = solve_lower_transposed(ahead, cross.T).T
+        gain, root = reversed_kernel(matrix, filtered.root, noise)
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
 
     def _measured(self, u: Known, y: Array | Measurement) -> tuple[Dynamics, Array, Array | float]:
@@ -229,6 +228,105 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractReversibleRecu
         if isinstance(y, Measurement):
             return y.emission, y.y, y.num_missing
         return self._emission(u), y, 0.0
+
+    # -- covariances once, and means side by side -------------------------------------------------------------------
+
+    @property
+    def runs_side_by_side(self) -> bool:
+        """With matrices that do not vary in time; offsets may."""
+        return not any(self._varying())
+
+    def takes_side_by_side(self, steps: Step) -> bool:
+        """With nothing missing: what is seen then changes no covariance."""
+        return steps.observed is None
+
+    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
+        """As `python -m benchmarks kalman_evidence_vs_peers` shows, always."""
+        return self.runs_side_by_side
+
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
+        """See `AbstractRecursion`."""
+        return self._lanes(steps, schedule).forward()
+
+    def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
+        """See `AbstractReversibleRecursion`."""
+        return self._lanes(steps, schedule).smooth()
+
+    def slope_side_by_side(
+        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Sensitivities, Array]:
+        """See `AbstractDifferentiable`."""
+        return self._lanes(steps, schedule).slope(counted)
+
+    def arrange(self, steps: Step, schedule: Any) -> Step:
+        """Sequence after sequence."""
+        return flatten_steps(steps, self.event_shape) if steps.t.ndim == 2 else steps
+
+    def arrange_sensitivities(
+        self, sensitivities: Sensitivities, steps: Step, schedule: Any, counted: Array | None
+    ) -> Sensitivities:
+        """Sums over the sequences, and the slopes of offsets sequence after sequence."""
+        return sensitivities if steps.t.ndim == 1 else costate.together(sensitivities, counted)
+
+    def _lanes(self, steps: Step, schedule: Any) -> InLanes:
+        batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
+        system = System(
+            self.transition_matrix,
+            self._transition_covariance.lower,
+            self.emission_matrix,
+            self._emission_covariance.lower,
+        )
+        state, seen = jax.vmap(self._offsets)(batch)
+        initial = self.initial_mean, self._initial_covariance.lower
+        return InLanes.of(Problem(*initial, system, batch.y - seen, state), steps, schedule)
+
+    def _offsets(self, steps: Step) -> tuple[Float[Array, "T D"], Float[Array, "T N"]]:
+        """b_t and d_t at all times."""
+        known = self.prepare(steps).u
+        at_all = lambda offset: jnp.broadcast_to(offset, (*steps.t.shape, offset.shape[-1]))
+        return at_all(self._transition(known).offset), at_all(self._emission(known).offset)
+
+    # -- the gradient of the evidence -------------------------------------------------------------------------------
+
+    def sensitivities(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Sensitivities:
+        """From the costate, walked back."""
+        prepared = self.prepare(steps)
+        seen = jax.vmap(self._seen)(prepared, predicted)
+        after = costate.costates(seen, prepared, schedule)
+        return costate.sensitivities(seen, after, predicted, filtered, prepared, self._varying())
+
+    def first_order(self, steps: Step, sensitivities: Sensitivities) -> Scalar:
+        """Every quantity times its sensitivity."""
+        transition, emission = self._transition(steps.u), self._emission(steps.u)
+        y = steps.y.y if isinstance(steps.y, Measurement) else steps.y
+        square = lambda root: multiply(root, jnp.swapaxes(root, -1, -2))
+        quantities = Sensitivities(
+            self.initial_mean,
+            self.initial_covariance,
+            transition.matrix,
+            square(transition.root),
+            emission.matrix,
+            square(emission.root),
+            transition.offset,
+            emission.offset - y,
+        )
+        return sum(jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True))
+
+    def _seen(self, step: Step, predicted: Gaussian) -> Seen:
+        """What one prepared step says of the state."""
+        (matrix, offset, noise), value, _ = self._measured(step.u, step.y)
+        gains = Gains.of(predicted.root, matrix, noise)
+        surprise = multiply(gains.whiten, value - multiply(matrix, predicted.mean) - offset)
+        seen = Seen(self._transition(step.u).matrix, gains, surprise)
+        return seen if step.observed is None else seen.where(jnp.any(step.observed))
+
+    def _varying(self) -> Varying:
+        return Varying(
+            self.transition_matrix.ndim == 3,
+            self._transition_covariance.root.ndim == 3,
+            self.emission_matrix.ndim == 3,
+            self._emission_covariance.root.ndim == 3,
+        )
 
     # -- drawing ----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from ssm.emissions.base import AbstractEmission
 from ssm.recursion import Step
 from ssm.recursions import lanes
 from ssm.recursions.chain import Counts, any_component
-from ssm.shapes import Array, Bool, Float
+from ssm.shapes import Array, Bool, Float, PyTree
 
 
 class InLanes(NamedTuple):
@@ -43,14 +43,14 @@ class InLanes(NamedTuple):
     def forward(self) -> tuple[Array, Categorical, Array]:
         """As `AbstractRecursion.forward_side_by_side`."""
         there = self.chain.forward()
-        filtered = _still(self.chain.layout.join(there.filtered), self.steps)
+        filtered = still(self.chain.layout.join(there.filtered), self.steps)
         return there.agreed, Categorical(filtered), self._evidence(there)
 
     def smooth(self) -> tuple[Array, Categorical, Array]:
         """As `AbstractReversibleRecursion.smooth_side_by_side`."""
         there = self.chain.forward()
         back = self.chain.backward(there)
-        smoothed = _still(self.chain.layout.join(back.smoothed), self.steps)
+        smoothed = still(self.chain.layout.join(back.smoothed), self.steps)
         return there.agreed & back.agreed, Categorical(smoothed), self._evidence(there)
 
     def expect(self, counted: Float[Array, "B"] | None) -> tuple[Array, Counts, Array]:
@@ -86,10 +86,10 @@ def arranged_counts(counts: Counts, steps: Step, schedule: Any, counted: Array |
     return Counts(sums(counts.initial), sums(counts.transitions), states)
 
 
-def _still(probs: Float[Array, "*B T K"], steps: Step) -> Float[Array, "*B T K"]:
-    """Beliefs that stay, in the padding after a sequence, what they were at its end."""
+def still(beliefs: PyTree, steps: Step) -> PyTree:
+    """Beliefs (B, T, ...) that stay, in the padding after a sequence, what they were at its end."""
     if steps.padding is None:
-        return probs
+        return beliefs
     last = jnp.sum(~steps.padding, axis=-1, keepdims=True, dtype=int) - 1  # (B, 1)
     times = jnp.minimum(jnp.arange(steps.t.shape[-1]), last)
-    return jnp.take_along_axis(probs, times[..., None], axis=-2)
+    return jax.tree.map(lambda leaf: leaf[jnp.arange(len(leaf))[:, None], times], beliefs)

@@ -1,0 +1,167 @@
+"""What the evidence of a linear-Gaussian model changes by, per change of each of its numbers, exactly.
+
+Fisher's identity in its dual form (Koopman & Shephard 1992; Durbin & Koopman 2012, sections 4.4, 4.5 and 7.3.3). With
+the costate r_t, N_t, the slope of log p(y_t, y_{t+1}, ... | x_t) in the mean of p(x_t | y_<t) and the loss of its
+variance,
+
+    r_t = Hᵀ S⁻¹ v_t + (I - K H)ᵀ Fᵀ r_{t+1},        N_t = Hᵀ S⁻¹ H + (I - K H)ᵀ Fᵀ N_{t+1} F (I - K H),
+
+the smoothed state is a_t + P_t r_t with covariance P_t - P_t N_t P_t, the smoothed noises are Q r_t and R e_t, and
+nothing is ever divided by a noise: Q and R may be singular, and are where the textbook form of the identity, the
+gradient of E[log p(x, y)], does not exist.
+"""
+
+import dataclasses
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from ssm.beliefs import Gaussian
+from ssm.linalg import add_up, multiply, triangular_root
+from ssm.maps.gaussian import GaussianKernel
+from ssm.recursion import AbstractParallelRecursion, Step
+from ssm.recursions.backward import Reversal, backward_steps
+from ssm.recursions.riccati import Gains
+from ssm.scan import scan
+from ssm.schedules.base import AbstractSchedule
+from ssm.shapes import Array, Flag, Float, Key, Scalar
+
+
+class Sensitivities(NamedTuple):
+    """∂ log p(y) / ∂ each quantity; those of what varies in time have a leading T, those of a constant are summed."""
+
+    initial_mean: Float[Array, "D"]
+    initial_covariance: Float[Array, "D D"]
+    transition: Float[Array, "*T D D"]
+    transition_covariance: Float[Array, "*T D D"]
+    emission: Float[Array, "*T N D"]
+    emission_covariance: Float[Array, "*T N N"]
+    transition_offset: Float[Array, "T D"]
+    emission_offset: Float[Array, "T N"]  # minus that of y
+
+
+class Varying(NamedTuple):
+    """Which matrices vary in time."""
+
+    transition: bool
+    transition_covariance: bool
+    emission: bool
+    emission_covariance: bool
+
+
+class Seen(NamedTuple):
+    """One time: the transition into it, and what its observation said about the state; nothing where it is missing."""
+
+    transition: Float[Array, "D D"]
+    gains: Gains
+    surprise: Float[Array, "N"]  # S^-½ v
+
+    def where(self, observed: Flag) -> "Seen":
+        """Nothing, where nothing was observed."""
+        nothing = lambda array: jnp.where(observed, array, 0)
+        gains = self.gains._replace(gain=nothing(self.gains.gain), whiten=nothing(self.gains.whiten))
+        return Seen(self.transition, gains, nothing(self.surprise))
+
+    @property
+    def slope(self) -> Float[Array, "D"]:
+        """Hᵀ S⁻¹ v."""
+        return multiply(self.look.T, self.surprise)
+
+    def noise_slope(self, after: Float[Array, "D"]) -> Float[Array, "N"]:
+        """e_t = S⁻¹ v - Kᵀ Fᵀ r_{t+1}."""
+        return multiply(self.gains.whiten.T, self.surprise) - multiply(self.gains.gain.T, after)
+
+    @property
+    def look(self) -> Float[Array, "N D"]:
+        """S^-½ H."""
+        return multiply(self.gains.whiten, self.gains.emission)
+
+
+@final
+class Costate(AbstractParallelRecursion[Gaussian]):
+    """belief = (Fᵀ r_{t+1}, a root of Fᵀ N_{t+1} F), from the end: it moves as a normal distribution does."""
+
+    def init(self, u: Reversal, *, key: Key | None = None) -> Gaussian:
+        """Nothing comes after the end."""
+        return Gaussian(jnp.zeros_like(u.u.transition[0]), jnp.zeros_like(u.u.transition))
+
+    def predict(self, belief: Gaussian, u: Reversal, *, key: Key | None = None) -> Gaussian:
+        """Past the observation at t + 1, and through the transition into it."""
+        return self._kernel(u).apply(belief)
+
+    def update(self, prior: Gaussian, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Gaussian, Scalar]:
+        """Nothing to correct."""
+        return prior, jnp.zeros(())
+
+    def lift(self, u: Reversal, y: None) -> GaussianKernel:
+        """The same as a map."""
+        return self._kernel(u)
+
+    def _kernel(self, u: Reversal) -> GaussianKernel:
+        seen = u.u
+        back = lambda matrix: multiply(seen.transition.T, matrix)
+        return GaussianKernel(back(seen.gains.kept.T), back(seen.slope), triangular_root(back(seen.look.T)))
+
+
+def costates(seen: Seen, steps: Step, schedule: AbstractSchedule) -> Gaussian:
+    """(Fᵀ r_{t+1}, root of Fᵀ N_{t+1} F) at all times, from what was seen at all times (T, ...) of prepared steps."""
+    back = backward_steps(dataclasses.replace(steps, u=seen), None, None)
+    return scan(Costate(), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
+
+
+def sensitivities(
+    seen: Seen, after: Gaussian, predicted: Gaussian, filtered: Gaussian, steps: Step, in_time: Varying
+) -> Sensitivities:
+    """Those of all times, summed where the quantity does not vary in time."""
+    r, pulled = jax.vmap(now)(seen, after)
+    state = predicted.mean + jnp.einsum("tij,tj->ti", predicted.covariance, r, precision="highest")
+    e = jax.vmap(lambda seen, after: seen.noise_slope(after.mean))(seen, after)
+    observed, blurred = jax.vmap(emitted)(seen.gains, after.covariance)
+    outer = lambda left, right: left[:, :, None] * right[:, None]
+    before = lambda array: jnp.concatenate([jnp.zeros_like(array[:1]), array[:-1]])
+    through = multiply(pulled, seen.transition, before(filtered.covariance))
+    starts = jnp.zeros(len(r), bool).at[0].set(True)
+    starts = starts if steps.first is None else starts | steps.first
+    real = jnp.ones(len(r), bool) if steps.padding is None else ~steps.padding
+    read = jnp.broadcast_to(real[:, None], e.shape)
+    if steps.observed is not None:
+        read = read & steps.observed.reshape(len(r), -1)
+    moved, begun = real & ~starts, real & starts
+    keep = lambda flags, array: jnp.where(flags.reshape(flags.shape + (1,) * (array.ndim - flags.ndim)), array, 0)
+    total = lambda varies, array: array if varies else add_up(array)
+    noise = (outer(r, r) - pulled) / 2
+    return Sensitivities(
+        initial_mean=add_up(keep(begun, r)),
+        initial_covariance=add_up(keep(begun, noise)),
+        transition=total(in_time.transition, keep(moved, outer(r, before(state)) - through)),
+        transition_covariance=total(in_time.transition_covariance, keep(moved, noise)),
+        emission=total(in_time.emission, keep(read, outer(e, state) - observed)),
+        emission_covariance=total(in_time.emission_covariance, keep(outer(read, read), (outer(e, e) - blurred) / 2)),
+        transition_offset=keep(moved, r),
+        emission_offset=keep(read, e),
+    )
+
+
+def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) -> Sensitivities:
+    """Those of sequences (B, ...), counted as often as it says: summed, but offsets sequence after sequence."""
+    if counted is not None:
+        often = lambda leaf: leaf * counted.reshape(-1, *(1,) * (leaf.ndim - 1))
+        sensitivities = jax.tree.map(often, sensitivities)
+    *sums, state, seen = sensitivities
+    flat = lambda array: array.reshape(-1, array.shape[-1])
+    return Sensitivities(*map(add_up, sums), flat(state), flat(seen))
+
+
+def now(seen: Seen, after: Gaussian) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
+    """r_t and N_t of one time, from the costate after it."""
+    kept, look = seen.gains.kept, seen.look
+    behind = multiply(kept.T, after.root)
+    return seen.slope + multiply(kept.T, after.mean), multiply(look.T, look) + multiply(behind, behind.T)
+
+
+def emitted(gains: Gains, after: Float[Array, "D D"]) -> tuple[Float[Array, "N D"], Float[Array, "N N"]]:
+    """Kᵀ (I - N P) and S⁻¹ + Kᵀ N K of one time, with N of the costate after it and P the filtered covariance."""
+    gain, root = gains.gain, gains.root
+    pulled = multiply(gain.T, after)
+    return gain.T - multiply(pulled, root, root.T), multiply(gains.whiten.T, gains.whiten) + multiply(pulled, gain)

@@ -1,0 +1,225 @@
+"""Filtering, smoothing and slopes of a linear-Gaussian model with constant matrices (see `gaussian_lanes`)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssm.beliefs import Gaussian
+from ssm.linalg import multiply, semidefinite_root
+from ssm.recursion import Step
+from ssm.recursions import costate
+from ssm.recursions.costate import Sensitivities
+from ssm.recursions.gaussian_lanes import Parts, Split, walk, walk_back
+from ssm.recursions.gaussian_steps import reversed_kernel
+from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
+from ssm.recursions.side_by_side import still
+from ssm.shapes import Array, Bool, Flag, Float, Int
+from ssm.trees import index
+
+
+class Problem(NamedTuple):
+    """What a model says of B sequences of T steps."""
+
+    initial_mean: Float[Array, "D"]
+    initial_root: Float[Array, "D D"]
+    system: System
+    residual: Float[Array, "B T N"]  # y - d
+    offset: Float[Array, "B T D"]  # b, leading into each time; that of the first is not read
+
+
+class InLanes(NamedTuple):
+    """The walk there."""
+
+    problem: Problem
+    steps: Step
+    tol: float | None
+    split: Split
+    covariances: Covariances
+    predicted: Parts  # means a_t
+    innovation: Parts  # v_t = y_t - d_t - H a_t
+
+    @classmethod
+    def of(cls, problem: Problem, steps: Step, schedule: Any) -> "InLanes":
+        """Covariances until they rest, then the means."""
+        count, total, _ = problem.residual.shape
+        size, system = len(problem.initial_mean), problem.system
+        split = Split.of(count, total, size, schedule.lanes)
+        covariances = settle(system, problem.initial_root, split.head, total, schedule.tol)
+        following = jnp.concatenate([problem.offset[:, 1:], problem.offset[:, -1:]], axis=1)
+        residual = split.split(problem.residual)
+        pushed = _acting(covariances, lambda gains: multiply(system.transition, gains.gain)).act(residual)
+        forcing = pushed.map(jnp.add, split.split(following))
+        loop = _acting(covariances, lambda gains: multiply(system.transition, gains.kept))
+        predicted = walk(loop, forcing, jnp.broadcast_to(problem.initial_mean[:, None], (size, count)), split)
+        expected = _acting(covariances, lambda gains: gains.emission).act(predicted)
+        return cls(problem, steps, schedule.tol, split, covariances, predicted, residual.map(jnp.subtract, expected))
+
+    def forward(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
+        """As `AbstractRecursion.forward_side_by_side`."""
+        update = self._acting(lambda gains: gains.gain).act(self.innovation)
+        mean = self.split.join(self.predicted.map(jnp.add, update))
+        rest = jnp.broadcast_to(self.covariances.steady.root, (self._after_head, *self.problem.initial_root.shape))
+        roots = jnp.concatenate([self.covariances.head.root, rest])
+        filtered = Gaussian(mean, jnp.broadcast_to(roots, (*mean.shape[:2], *roots.shape[1:])))
+        return self.covariances.holds, still(self._unbatched(filtered), self.steps), self.log_evidence()
+
+    def log_evidence(self) -> Float[Array, "*B T"]:
+        """log N(y_t; H a_t + d_t, S_t); 0 in padding."""
+        surprise, scale = self._surprise(), self._acting(lambda gains: gains.log_scale[..., None, None])
+        constant = self.innovation.head.shape[1] * 0.5 * jnp.log(2 * jnp.pi).astype(self.innovation.head.dtype)
+        density = lambda w, log_scale: -jnp.sum(w**2, axis=1, keepdims=True) / 2 - log_scale - constant
+        log_evidence = self.split.join(surprise.map(density, scale))[..., 0]
+        return self._unbatched(jnp.where(self._real, log_evidence, 0))
+
+    # -- the way back -----------------------------------------------------------------------------------------
+
+    def smooth(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
+        """As `AbstractReversibleRecursion.smooth_side_by_side`.
+
+        Means a + P r, and covariances by the reversed kernels of Rauch, Tung & Striebel, which subtract nothing.
+        """
+        slopes, _ = self._slopes()
+        prior = self._acting(lambda gains: multiply(gains.prior, jnp.swapaxes(gains.prior, -1, -2)))
+        mean = self.split.join(self.predicted.map(jnp.add, prior.act(slopes)))
+        system, head = self.problem.system, self.covariances.head
+
+        def back(root: Float[Array, "D D"]) -> Backward:
+            gain, rest = reversed_kernel(system.transition, root, system.noise)
+            return Backward(gain, multiply(rest, rest.T))
+
+        last = self.covariances.steady.root if self._after_head else head.root[-1]
+        before = jnp.concatenate([head.root[:1], head.root[:-1]])  # the kernel to t - 1, at t
+        found = self._relax(multiply(last, last.T), back(self.covariances.steady.root), jax.vmap(back)(before))
+        roots = jax.vmap(semidefinite_root)(found.all)[self._entries(found)]
+        holds = self.covariances.holds & self._holds(found)
+        return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
+
+    def slope(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, Float[Array, "*B T"]]:
+        """As `AbstractDifferentiable.slope_side_by_side`, step after step of all sequences after each other."""
+        often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
+        slopes, seen = self._slopes()
+        found = self._costate_covariances()
+        gains = self._entry_gains(found)
+        own = self._costate(gains)
+        pulled = own.apply(found.all)  # N_t from what comes after it, at every entry
+        weights = self._weights(found, often)
+        roots = jnp.concatenate([jnp.zeros_like(gains.root[:1]), gains.root[:-1]])
+        moved = weights.at[0].set(0)  # nothing leads into the first time
+        transition = self.problem.system.transition
+        through = multiply(pulled, transition, roots, jnp.swapaxes(roots, -1, -2))
+        after = multiply(transition.T, found.all, transition)
+        observed, blurred = jax.vmap(costate.emitted)(gains, after)
+
+        join, real = self.split.join, self._real[..., None]
+        r = jnp.where(real, join(slopes), 0)
+        prior = self._acting(lambda gains: multiply(gains.prior, jnp.swapaxes(gains.prior, -1, -2)))
+        state = join(self.predicted.map(jnp.add, prior.act(slopes)))
+        e = jnp.where(real, join(seen), 0)
+        weighed = often[:, None, None]
+        pairs = lambda left, right: jnp.einsum("bti,btj->ij", left, right, precision="highest")
+        first, later = r[:, 0], r[:, 1:]
+        flat = lambda array: (weighed * array).reshape(-1, array.shape[-1])
+        return (
+            self.covariances.holds & self._holds(found),
+            Sensitivities(
+                initial_mean=jnp.sum(often[:, None] * first, axis=0),
+                initial_covariance=(pairs(weighed * first[:, None], first[:, None]) - jnp.sum(often) * pulled[0]) / 2,
+                transition=pairs(weighed * later, state[:, :-1]) - weighted(moved, through),
+                transition_covariance=(pairs(weighed * later, later) - weighted(moved, pulled)) / 2,
+                emission=pairs(weighed * e, state) - weighted(weights, observed),
+                emission_covariance=(pairs(weighed * e, e) - weighted(weights, blurred)) / 2,
+                transition_offset=flat(r.at[:, 0].set(0)),
+                emission_offset=flat(e),
+            ),
+            self.log_evidence(),
+        )
+
+    def _slopes(self) -> tuple[Parts, Parts]:
+        """r_t, and the slope in the mean of the observation noise: S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}."""
+        transition, real = (
+            self.problem.system.transition,
+            self.split.split(self._real[..., None].astype(self.problem.residual.dtype)),
+        )
+        inverse = lambda gains: multiply(jnp.swapaxes(gains.whiten, -1, -2), gains.whiten)
+        solved = self._acting(inverse).act(self.innovation)
+        solved = solved.map(lambda w, real: jnp.where(real > 0, w, 0), real)
+        seen = self._acting(lambda gains: jnp.swapaxes(gains.emission, -1, -2)).act(solved)
+        back = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.kept), -1, -2))
+        later = walk_back(back, seen, self.split)
+        gain = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.gain), -1, -2))
+        return back.act(later).map(jnp.add, seen), solved.map(jnp.subtract, gain.act(later))
+
+    def _costate_covariances(self) -> Relaxed:
+        """N_{t+1} at t."""
+        start = jnp.zeros_like(self.problem.initial_root)
+        head, steady = (self._costate(gains) for gains in self.covariances[:2])
+        return self._relax(start, steady, head)
+
+    def _costate(self, gains: Gains) -> Backward:
+        """From N_{t+1} to N_t."""
+        look = multiply(gains.whiten, gains.emission)
+        back = jnp.swapaxes(multiply(self.problem.system.transition, gains.kept), -1, -2)
+        return Backward(back, multiply(jnp.swapaxes(look, -1, -2), look))
+
+    # -- which entry of what is walked back from the end stands for which time ----------------------------------
+
+    def _relax(self, last: Float[Array, "D D"], steady: Backward, head: Backward) -> Relaxed:
+        return relax(last, steady, head, min(self.split.head, self._after_head))
+
+    def _holds(self, found: Relaxed) -> Flag:
+        """Whether the entries are right for all sequences: long ones, or of one length."""
+        ends = self.split.head + len(found.tail)
+        if self.steps.padding is None:
+            return found.holds | (ends == self.split.total)
+        return found.holds & jnp.all(self._lengths >= ends) & (self._after_head > 0)
+
+    def _entries(self, found: Relaxed) -> Int[Array, "B T"]:
+        """The entry for each time: one each at the start and at the end, one for all between."""
+        times, lengths, tail = jnp.arange(self.split.total), self._lengths[:, None], len(found.tail)
+        from_end = self.split.head + 1 + times - (lengths - tail)
+        entries = jnp.where(times < self.split.head, times, jnp.maximum(from_end, self.split.head))
+        return jnp.minimum(entries, self.split.head + tail)
+
+    def _weights(self, found: Relaxed, often: Float[Array, "B"]) -> Float[Array, "M"]:
+        """How many times stand behind each entry."""
+        alone = jnp.ones(len(found.all), often.dtype).at[self.split.head].set(0) * jnp.sum(often)
+        between = (self._lengths - self.split.head - len(found.tail)).astype(often.dtype)
+        return alone.at[self.split.head].set(jnp.sum(often * between))
+
+    def _entry_gains(self, found: Relaxed) -> Gains:
+        again = lambda one: jnp.broadcast_to(one, (1 + len(found.tail), *one.shape))
+        both = lambda many, one: jnp.concatenate([many, again(one)])
+        return jax.tree.map(both, self.covariances.head, self.covariances.steady)
+
+    # -- small words ----------------------------------------------------------------------------------------------
+
+    def _surprise(self) -> Parts:
+        """S^-½ v."""
+        return self._acting(lambda gains: gains.whiten).act(self.innovation)
+
+    def _acting(self, matrix: Callable[[Gains], Array]) -> Parts:
+        return _acting(self.covariances, matrix)
+
+    @property
+    def _after_head(self) -> int:
+        return self.split.total - self.split.head
+
+    @property
+    def _real(self) -> Bool[Array, "B T"]:
+        if self.steps.padding is None:
+            return jnp.ones((self.split.count, self.split.total), bool)
+        return ~self.steps.padding
+
+    @property
+    def _lengths(self) -> Int[Array, "B"]:
+        return jnp.sum(self._real, axis=1, dtype=int)
+
+    def _unbatched(self, tree: Any) -> Any:
+        return tree if self.steps.t.ndim == 2 else index(tree, 0)
+
+
+def _acting(covariances: Covariances, matrix: Callable[[Gains], Array]) -> Parts:
+    """What some matrix of the gains does, in the head and in the tail."""
+    return Parts(matrix(covariances.head), matrix(covariances.steady))
