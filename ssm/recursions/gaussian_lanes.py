@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import HIGHEST, multiply
+from ssm.linalg import multiply, multiply_rows
 from ssm.shapes import Array, Float
 
 HEAD = 256  # steps in which covariances may move
@@ -76,35 +76,49 @@ class Parts(NamedTuple):
 def across(matrix: Float[Array, "*L I J"], vectors: Float[Array, "L J C"]) -> Float[Array, "L I C"]:
     """Matrix times vector in every step and lane."""
     if matrix.shape[-1] <= SMALL:
-        return sum(matrix[..., :, j, None] * vectors[:, j : j + 1] for j in range(matrix.shape[-1]))
+        return jnp.sum(matrix[..., None] * vectors[:, None], axis=2)
     if matrix.ndim == 3:
-        return jnp.matmul(matrix, vectors, precision=HIGHEST)
-    return jnp.einsum("ij,ljc->lic", matrix, vectors, precision=HIGHEST)
+        return jax.lax.map(lambda each: _push(*each), (matrix, vectors))
+    # Step by step: as one product, XLA would turn the whole array over, twice.
+    return jax.lax.map(lambda each: _push(matrix, each), vectors)
 
 
 def walk(matrix: Parts, forcing: Parts, start: Float[Array, "D B"], split: Split) -> Parts:
     """x_1 = start, x_{t+1} = matrix_t x_t + forcing_t: all x_t."""
-    step = lambda x, now: (across(now[0][None], x[None])[0] + now[1], x)
-    last, head = jax.lax.scan(step, start, (matrix.head, forcing.head))
+    last, head = jax.lax.scan(lambda x, now: (_push(now[0], x) + now[1], x), start, (matrix.head, forcing.head))
     return Parts(head, _blocks(matrix.tail, forcing.tail, last, split, reverse=False))
 
 
 def walk_back(matrix: Parts, forcing: Parts, split: Split) -> Parts:
     """x_T = 0, x_{t-1} = matrix_t x_t + forcing_t: all x_t."""
     nothing = jnp.zeros((forcing.head.shape[1], split.count), forcing.head.dtype)
-    later = _blocks(matrix.tail, forcing.tail, nothing, split, reverse=True)
-    step = lambda x, now: (across(now[0][None], x[None])[0] + now[1], x)
-    # The first block of each sequence begins where its head ends.
-    first = nothing
-    if split.depth:
-        first = (across(matrix.tail, later[:1])[0] + forcing.tail[0]).reshape(-1, split.count, split.blocks)[:, :, 0]
+    later, first = _blocks(matrix.tail, forcing.tail, nothing, split, reverse=True), nothing
+    if split.depth:  # the first block of each sequence begins where its head ends
+        first = (_push(matrix.tail, later[0]) + forcing.tail[0]).reshape(-1, split.count, split.blocks)[:, :, 0]
+    step = lambda x, now: (_push(now[0], x) + now[1], x)
     return Parts(jax.lax.scan(step, first, (matrix.head, forcing.head), reverse=True)[1], later)
+
+
+def before(parts: Parts, split: Split) -> Parts:
+    """x_{t-1} in the place of x_t, and zero in that of the first."""
+    head = jnp.concatenate([jnp.zeros_like(parts.head[:1]), parts.head[:-1]])
+    if not split.depth:
+        return Parts(head, parts.tail)
+    ends = parts.tail[-1].reshape(-1, split.count, split.blocks)
+    first = jnp.concatenate([parts.head[-1][:, :, None], ends[:, :, :-1]], axis=2).reshape(1, len(ends), -1)
+    return Parts(head, jnp.concatenate([first, parts.tail[:-1]]))
+
+
+def pairs(left: Parts, right: Parts) -> Float[Array, "I J"]:
+    """Σ left rightᵀ over all steps and lanes."""
+    rows = lambda part: jnp.moveaxis(part, 1, 0).reshape(part.shape[1], -1)
+    return sum(multiply_rows(rows(a), rows(b)) for a, b in zip(left, right, strict=True))
 
 
 def _blocks(
     matrix: Float[Array, "D D"], forcing: Float[Array, "L D C"], start: Float[Array, "D B"], split: Split, reverse: bool
 ) -> Float[Array, "L D C"]:
-    move = lambda x, force: across(matrix, x[None])[0] + force
+    move = lambda x, force: _push(matrix, x) + force
     starts = start
     if split.blocks > 1:
         zeros = jnp.zeros_like(forcing[0])
@@ -114,3 +128,9 @@ def _blocks(
         border = lambda x, end: (multiply(whole, x) + end, x)
         starts = jnp.moveaxis(jax.lax.scan(border, start, ends, reverse=reverse)[1], 0, -1).reshape(zeros.shape)
     return jax.lax.scan(lambda x, force: (move(x, force), x), starts, forcing, reverse=reverse)[1]
+
+
+def _push(matrix: Float[Array, "I J"], vectors: Float[Array, "J C"]) -> Float[Array, "I C"]:
+    if matrix.shape[1] <= SMALL:
+        return jnp.sum(matrix[:, :, None] * vectors, axis=1)
+    return multiply(matrix, vectors)

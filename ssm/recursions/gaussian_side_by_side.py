@@ -11,7 +11,7 @@ from ssm.linalg import multiply, semidefinite_root
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
-from ssm.recursions.gaussian_lanes import Parts, Split, walk, walk_back
+from ssm.recursions.gaussian_lanes import Parts, Split, before, pairs, walk, walk_back
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
 from ssm.recursions.side_by_side import still
@@ -112,32 +112,29 @@ class InLanes(NamedTuple):
         after = multiply(transition.T, found.all, transition)
         observed, blurred = jax.vmap(costate.emitted)(gains, after)
 
-        join, real = self.split.join, self._real[..., None]
-        r = jnp.where(real, join(slopes), 0)
         prior = self._acting(lambda gains: multiply(gains.prior, jnp.swapaxes(gains.prior, -1, -2)))
-        state = join(self.predicted.map(jnp.add, prior.act(slopes)))
-        e = jnp.where(real, join(seen), 0)
-        weighed = often[:, None, None]
-        pairs = lambda left, right: jnp.einsum("bti,btj->ij", left, right, precision="highest")
-        first, later = r[:, 0], r[:, 1:]
-        flat = lambda array: (weighed * array).reshape(-1, array.shape[-1])
+        state = self.predicted.map(jnp.add, prior.act(slopes))
+        count = Parts(often, jnp.repeat(often, self.split.blocks))
+        first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
+        weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
+        flat = lambda parts: self.split.join(parts).reshape(-1, parts.head.shape[1])
         return (
             self.covariances.holds & self._holds(found),
             Sensitivities(
-                initial_mean=jnp.sum(often[:, None] * first, axis=0),
-                initial_covariance=(pairs(weighed * first[:, None], first[:, None]) - jnp.sum(often) * pulled[0]) / 2,
-                transition=pairs(weighed * later, state[:, :-1]) - weighted(moved, through),
-                transition_covariance=(pairs(weighed * later, later) - weighted(moved, pulled)) / 2,
-                emission=pairs(weighed * e, state) - weighted(weights, observed),
-                emission_covariance=(pairs(weighed * e, e) - weighted(weights, blurred)) / 2,
-                transition_offset=flat(r.at[:, 0].set(0)),
-                emission_offset=flat(e),
+                initial_mean=multiply(first, often),
+                initial_covariance=(multiply(first * often, first.T) - jnp.sum(often) * pulled[0]) / 2,
+                transition=pairs(weighed_later, before(state, self.split)) - weighted(moved, through),
+                transition_covariance=(pairs(weighed_later, later) - weighted(moved, pulled)) / 2,
+                emission=pairs(weighed_seen, state) - weighted(weights, observed),
+                emission_covariance=(pairs(weighed_seen, seen) - weighted(weights, blurred)) / 2,
+                transition_offset=flat(weighed_later),
+                emission_offset=flat(weighed_seen),
             ),
             self.log_evidence(),
         )
 
     def _slopes(self) -> tuple[Parts, Parts]:
-        """r_t, and the slope in the mean of the observation noise: S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}."""
+        """r_t, and e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more."""
         transition, real = (
             self.problem.system.transition,
             self.split.split(self._real[..., None].astype(self.problem.residual.dtype)),
