@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import add_up, multiply, triangular_root
-from ssm.maps.gaussian import GaussianKernel
+from ssm.linalg import add_up, multiply
+from ssm.maps.slopes import Slope, SlopeMap
 from ssm.recursion import AbstractParallelRecursion, Step
 from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.riccati import Gains
@@ -79,39 +79,37 @@ class Seen(NamedTuple):
 
 
 @final
-class Costate(AbstractParallelRecursion[Gaussian]):
-    """belief = (Fᵀ r_{t+1}, a root of Fᵀ N_{t+1} F), from the end: it moves as a normal distribution does."""
+class Costate(AbstractParallelRecursion[Slope]):
+    """belief = (Fᵀ r_{t+1}, Fᵀ N_{t+1} F), from the end."""
 
-    def init(self, u: Reversal, *, key: Key | None = None) -> Gaussian:
+    def init(self, u: Reversal, *, key: Key | None = None) -> Slope:
         """Nothing comes after the end."""
-        return Gaussian(jnp.zeros_like(u.u.transition[0]), jnp.zeros_like(u.u.transition))
+        return Slope(jnp.zeros_like(u.u.transition[0]), jnp.zeros_like(u.u.transition))
 
-    def predict(self, belief: Gaussian, u: Reversal, *, key: Key | None = None) -> Gaussian:
+    def predict(self, belief: Slope, u: Reversal, *, key: Key | None = None) -> Slope:
         """Past the observation at t + 1, and through the transition into it."""
-        return self._kernel(u).apply(belief)
+        return self.lift(u, None).apply(belief)
 
-    def update(self, prior: Gaussian, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Gaussian, Scalar]:
+    def update(self, prior: Slope, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Slope, Scalar]:
         """Nothing to correct."""
         return prior, jnp.zeros(())
 
-    def lift(self, u: Reversal, y: None) -> GaussianKernel:
+    def lift(self, u: Reversal, y: None) -> SlopeMap:
         """The same as a map."""
-        return self._kernel(u)
-
-    def _kernel(self, u: Reversal) -> GaussianKernel:
         seen = u.u
         back = lambda matrix: multiply(seen.transition.T, matrix)
-        return GaussianKernel(back(seen.gains.kept.T), back(seen.slope), triangular_root(back(seen.look.T)))
+        look = back(seen.look.T)
+        return SlopeMap(back(seen.gains.kept.T), back(seen.slope), multiply(look, look.T))
 
 
-def costates(seen: Seen, steps: Step, schedule: AbstractSchedule) -> Gaussian:
-    """(Fᵀ r_{t+1}, root of Fᵀ N_{t+1} F) at all times, from what was seen at all times (T, ...) of prepared steps."""
+def costates(seen: Seen, steps: Step, schedule: AbstractSchedule) -> Slope:
+    """(Fᵀ r_{t+1}, Fᵀ N_{t+1} F) at all times, from what was seen at all times (T, ...) of prepared steps."""
     back = backward_steps(dataclasses.replace(steps, u=seen), None, None)
     return scan(Costate(), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
 
 
 def sensitivities(
-    seen: Seen, after: Gaussian, predicted: Gaussian, filtered: Gaussian, steps: Step, in_time: Varying
+    seen: Seen, after: Slope, predicted: Gaussian, filtered: Gaussian, steps: Step, in_time: Varying
 ) -> Sensitivities:
     """Those of all times, summed where the quantity does not vary in time."""
     r, pulled = jax.vmap(now)(seen, after)
@@ -153,11 +151,10 @@ def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) ->
     return Sensitivities(*map(add_up, sums), flat(state), flat(seen))
 
 
-def now(seen: Seen, after: Gaussian) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
+def now(seen: Seen, after: Slope) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
     """r_t and N_t of one time, from the costate after it."""
     kept, look = seen.gains.kept, seen.look
-    behind = multiply(kept.T, after.root)
-    return seen.slope + multiply(kept.T, after.mean), multiply(look.T, look) + multiply(behind, behind.T)
+    return seen.slope + multiply(kept.T, after.mean), multiply(look.T, look) + multiply(kept.T, after.covariance, kept)
 
 
 def emitted(gains: Gains, after: Float[Array, "D D"]) -> tuple[Float[Array, "N D"], Float[Array, "N N"]]:

@@ -112,7 +112,8 @@ def before(parts: Parts, split: Split) -> Parts:
 def pairs(left: Parts, right: Parts) -> Float[Array, "I J"]:
     """Σ left rightᵀ over all steps and lanes."""
     rows = lambda part: jnp.moveaxis(part, 1, 0).reshape(part.shape[1], -1)
-    return sum(multiply_rows(rows(a), rows(b)) for a, b in zip(left, right, strict=True))
+    head, tail = (multiply_rows(rows(a), rows(b)) for a, b in zip(left, right, strict=True))
+    return head + tail
 
 
 def _blocks(

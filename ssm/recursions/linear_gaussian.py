@@ -1,6 +1,7 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
 import dataclasses
+import math
 from typing import Any, final
 
 import jax
@@ -241,8 +242,8 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable
         return steps.observed is None
 
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """As `python -m benchmarks kalman_evidence_vs_peers` shows, always."""
-        return self.runs_side_by_side
+        """As `python -m benchmarks kalman_evidence_vs_peers` shows; short ones take less time than compiling both."""
+        return self.runs_side_by_side and math.prod(shape) >= 256
 
     def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
         """See `AbstractRecursion`."""
@@ -310,7 +311,8 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable
             transition.offset,
             emission.offset - y,
         )
-        return sum(jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True))
+        products = [jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True)]
+        return jnp.sum(jnp.stack(products))
 
     def _seen(self, step: Step, predicted: Gaussian) -> Seen:
         """What one prepared step says of the state."""

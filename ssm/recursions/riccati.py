@@ -82,7 +82,7 @@ def settle(system: System, initial: Float[Array, "D D"], size: int, total: int, 
     moving = lambda carry: (carry[0] < size) & ~carry[3]
     count, prior, head, still = jax.lax.while_loop(moving, walk, (0, initial, empty, jnp.zeros((), bool)))
     steady = step(prior)
-    head = jax.tree.map(lambda all, one: _from(count, all, one), head, steady)
+    head = jax.tree.map(lambda all, one: _from(jnp.asarray(count), all, one), head, steady)
     loop = multiply(system.transition, steady.kept)
     for _ in range(DOUBLINGS):
         loop = multiply(loop, loop)

@@ -1,0 +1,157 @@
+"""Covariances once and means side by side: the same answers as step by step, and step by step where they never rest."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+
+import ssm
+from ssm.parameters import constrain
+from ssm.recursions import gaussian_lanes
+from ssm.schedules import Sequential, SideBySide, resolve
+
+LANES = SideBySide(lanes=3)
+
+
+@pytest.fixture(autouse=True)
+def short_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Covariances of the zoo's members rest within 40 steps: a head of that size, so that tests have a tail."""
+    monkeypatch.setattr(gaussian_lanes, "HEAD", 48)
+    jax.clear_caches()
+
+
+def member(name: str) -> ssm.LinearGaussian:
+    return next(each for each in zoo.MEMBERS if each.name == f"LinearGaussian-{name}").model()
+
+
+def drawn(model: ssm.LinearGaussian, *lead: int) -> tuple[jax.Array, jax.Array | None]:
+    """Observations (*lead, 2) of no model in particular, and inputs if the model reads some."""
+    random = np.random.default_rng(0)
+    us = jnp.asarray(random.normal(size=(*lead, 2))) if model.num_inputs else None
+    return jnp.asarray(random.normal(size=(*lead, 2))), us
+
+
+def close(answer: Any, truth: Any, tolerance: float) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), answer, truth)
+
+
+def beliefs(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
+    """There and back."""
+    filtered = ssm.filter(model, ys, us, schedule=schedule, lengths=lengths)
+    smoothed = ssm.smooth(model, ys, us, schedule=schedule, lengths=lengths).smoothed
+    means = filtered.filtered.mean, filtered.predicted.mean, smoothed.mean
+    covariances = (each.covariance for each in (filtered.filtered, filtered.predicted, smoothed))
+    return means, tuple(covariances), filtered.log_evidence
+
+
+def slopes(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
+    """Evidence and its slope in parameters, observations and inputs, sequences not all counted alike."""
+    weights = jnp.arange(1.0, 1 + len(ys)) if ys.ndim == 3 else 1.0
+    whole = lambda all: jnp.sum(weights * ssm.log_prob(*all, schedule=schedule, lengths=lengths))
+    return eqx.filter_value_and_grad(whole)((model, ys, us))
+
+
+def holds(model: Any, ys: Any, schedule: SideBySide = LANES, **more: Any) -> bool:
+    """Whether the answer is one of its own."""
+    return bool(constrain(model).slope_side_by_side(ssm.data.observe(model, ys, **more).steps, schedule)[0])
+
+
+# float64: agreement to rounding, and where covariances have come to rest to its tolerance of 8 epsilons / (1 - ρ²)
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("question", "name", "lead", "lengths"),
+    [
+        (beliefs, "singular", (131,), None),
+        (slopes, "inputs", (3, 130), (130, 128, 97)),
+        pytest.param(slopes, "singular", (131,), None, marks=pytest.mark.slow),
+        pytest.param(beliefs, "inputs", (3, 130), (130, 128, 97), marks=pytest.mark.slow),
+        pytest.param(slopes, "plain", (2, 130), None, marks=pytest.mark.slow),
+        pytest.param(beliefs, "plain", (2, 130), None, marks=pytest.mark.slow),
+        pytest.param(slopes, "plain", (5,), None, marks=pytest.mark.slow),
+        pytest.param(beliefs, "plain", (5,), None, marks=pytest.mark.slow),
+    ],
+)
+def test_every_answer_is_that_of_walking_in_order(question: Any, name: str, lead: tuple, lengths: Any) -> None:
+    model = member(name)
+    ys, us = drawn(model, *lead)
+    lengths = None if lengths is None else jnp.array(lengths)
+    run = eqx.filter_jit(question)
+    close(*(run(model, ys, us, schedule, lengths) for schedule in (LANES, Sequential())), tolerance=1e-10)
+    assert holds(model, ys, inputs=us, lengths=lengths)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_short_ragged_sequences_are_walked_in_order() -> None:
+    model = member("plain")
+    ys, lengths = drawn(model, 2, 6)[0], jnp.array([6, 2])
+    assert not holds(model, ys, lengths=lengths)
+    slope = lambda schedule: eqx.filter_grad(
+        lambda m: jnp.sum(ssm.log_prob(m, ys, lengths=lengths, schedule=schedule))
+    )(model)
+    close(slope(LANES), slope("sequential"), 1e-12)
+
+
+def level(noise: float) -> ssm.LinearGaussian:
+    """A level that moves by `noise`: its variance takes about 1 / √noise steps to rest, or 1 / t for ever if none."""
+    one = np.eye(1)
+    return ssm.LinearGaussian(np.zeros(1), one, one, noise * one, one, one)
+
+
+@pytest.mark.usefixtures("float64")
+def test_what_does_not_rest_in_time_is_walked_in_order() -> None:
+    ys = np.random.default_rng(1).normal(size=(130, 1))
+    for model in (level(0.0), level(1e-3)):
+        assert not holds(model, ys)
+        found, truth = (ssm.filter(model, ys, schedule=each).log_evidence for each in (LANES, "sequential"))
+        np.testing.assert_array_equal(found, truth)
+    assert holds(level(1.0), ys)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_tolerance_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A variance that still moves by one epsilon in 10³ when it is taken to rest.
+    monkeypatch.setattr("ssm.recursions.riccati.REST", 1e-4 / np.finfo(float).eps)
+    model, ys = level(1e-2), np.random.default_rng(1).normal(size=(400, 1))
+    truth = ssm.filter(model, ys, schedule="sequential").filtered.covariance
+    assert not holds(model, ys, SideBySide(tol=1e-4))
+    assert holds(model, ys, SideBySide(tol=1e-3))
+    found = ssm.filter(model, ys, schedule=SideBySide(tol=1e-3)).filtered.covariance
+    error = float(jnp.max(jnp.abs(found / truth - 1)))
+    assert 1e-5 < error < 1e-3
+
+
+def test_certain_observations_are_walked_in_order() -> None:
+    exact = ssm.LinearGaussian(
+        np.zeros(2), np.eye(2), 0.5 * np.eye(2), np.diag([1.0, 0.0]), np.eye(2), np.zeros((2, 2))
+    )
+    ys = np.zeros((60, 2))
+    ys[:, 0] = np.random.default_rng(2).normal(size=60)
+    assert not holds(exact, ys)
+    found, truth = (ssm.log_prob(exact, ys, schedule=each) for each in (LANES, "sequential"))
+    np.testing.assert_array_equal(found, truth)
+    ys[50, 1] = 1.0  # a state without noise is elsewhere
+    assert ssm.log_prob(exact, ys, schedule=LANES) == -jnp.inf
+
+
+def test_a_nan_that_is_no_mask_poisons_the_evidence_and_a_mask_goes_in_order() -> None:
+    model = member("plain")
+    ys = drawn(model, 130)[0].astype(jnp.float32)
+    broken = ys.at[100, 1].set(jnp.nan)
+    evidence = jax.jit(lambda ys: ssm.filter(model, ys, schedule=LANES).log_evidence)(broken)
+    assert jnp.all(jnp.isfinite(evidence[:100])) and jnp.all(jnp.isnan(evidence[100:]))
+    masked = ssm.log_prob(model, broken, schedule=LANES)
+    np.testing.assert_array_equal(masked, ssm.log_prob(model, broken, schedule="sequential"))
+
+
+def test_it_is_what_auto_takes_for_long_sequences_with_constant_matrices() -> None:
+    assert isinstance(resolve("auto", member("plain"), (300,)), SideBySide)
+    assert isinstance(resolve("auto", member("inputs"), (30, 10)), SideBySide)
+    assert isinstance(resolve("auto", member("plain"), (20,)), Sequential)
+    assert isinstance(resolve("auto", member("in-time"), (300,)), Sequential)
+    with pytest.raises(TypeError, match="LinearGaussian does not support SideBySide"):
+        ssm.log_prob(member("in-time"), np.zeros((3, 2)), np.zeros((3, 2)), schedule="side_by_side")
