@@ -18,8 +18,10 @@ SHOWN = (
     "hmm_em_vs_peers",
     "em_against_gradient",
     "kalman_evidence_vs_peers",
+    "kalman_gradient_vs_peers",
     "hmm_million_steps",
     "hmm_float32",
+    "kalman_float32",
     "large_hmm",
 )
 NO_QUESTIONS = {"__init__", "__main__", "timing", "hmm_peers"}

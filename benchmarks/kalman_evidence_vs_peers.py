@@ -10,13 +10,14 @@ import ssm
 from benchmarks.timing import in_turn, microseconds, ratio, same, table, versions
 
 LENGTH = 10_000
+SIZES = ((2, 1), (4, 2), (10, 5), (20, 10))
 
 
 def main() -> str:
     """T = 10⁴ at several state and observation sizes; all in float32 but statsmodels, which is float64 Cython."""
     warnings.filterwarnings("ignore")
     rows = []
-    for state, seen in ((2, 1), (4, 2), (10, 5)):
+    for state, seen in SIZES:
         arrays, ys = problem(state, seen)
         model, observed = ssm.LinearGaussian(*arrays), jnp.asarray(ys, jnp.float32)
         ours = jax.jit(ssm.log_prob)
@@ -69,6 +70,13 @@ def _statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
 
 
 def _dynamax(arrays: tuple[np.ndarray, ...], ys: jax.Array):
+    parameters, evidence = dynamax_evidence(arrays)
+    filtered = jax.jit(evidence)
+    return lambda: filtered(parameters, ys)
+
+
+def dynamax_evidence(arrays: tuple[np.ndarray, ...]):
+    """Parameters, and the function of them and of observations (T, N)."""
     from dynamax.linear_gaussian_ssm import LinearGaussianSSM, lgssm_filter
 
     mean, covariance, transition, noise, emission, blur = (jnp.asarray(array, jnp.float32) for array in arrays)
@@ -82,8 +90,7 @@ def _dynamax(arrays: tuple[np.ndarray, ...], ys: jax.Array):
         emission_weights=emission,
         emission_covariance=blur,
     )
-    filtered = jax.jit(lambda parameters, ys: lgssm_filter(parameters, ys).marginal_loglik)
-    return lambda: filtered(parameters, ys)
+    return parameters, lambda parameters, ys: lgssm_filter(parameters, ys).marginal_loglik
 
 
 def _cuthbert(arrays: tuple[np.ndarray, ...], ys: jax.Array):

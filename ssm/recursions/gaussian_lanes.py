@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import multiply, multiply_rows
+from ssm.linalg import multiply
 from ssm.shapes import Array, Float
 
 HEAD = 256  # steps in which covariances may move
@@ -90,13 +90,13 @@ def walk(matrix: Parts, forcing: Parts, start: Float[Array, "D B"], split: Split
 
 
 def walk_back(matrix: Parts, forcing: Parts, split: Split) -> Parts:
-    """x_T = 0, x_{t-1} = matrix_t x_t + forcing_t: all x_t."""
+    """x_{T+1} = 0, x_t = matrix_t x_{t+1} + forcing_t: all x_1 .. x_T."""
     nothing = jnp.zeros((forcing.head.shape[1], split.count), forcing.head.dtype)
-    later, first = _blocks(matrix.tail, forcing.tail, nothing, split, reverse=True), nothing
+    tail, first = _blocks(matrix.tail, forcing.tail, nothing, split, reverse=True), nothing
     if split.depth:  # the first block of each sequence begins where its head ends
-        first = (_push(matrix.tail, later[0]) + forcing.tail[0]).reshape(-1, split.count, split.blocks)[:, :, 0]
-    step = lambda x, now: (_push(now[0], x) + now[1], x)
-    return Parts(jax.lax.scan(step, first, (matrix.head, forcing.head), reverse=True)[1], later)
+        first = tail[0].reshape(-1, split.count, split.blocks)[:, :, 0]
+    step = lambda x, now: (_push(now[0], x) + now[1],) * 2
+    return Parts(jax.lax.scan(step, first, (matrix.head, forcing.head), reverse=True)[1], tail)
 
 
 def before(parts: Parts, split: Split) -> Parts:
@@ -109,16 +109,29 @@ def before(parts: Parts, split: Split) -> Parts:
     return Parts(head, jnp.concatenate([first, parts.tail[:-1]]))
 
 
+def after(parts: Parts, split: Split) -> Parts:
+    """x_{t+1} in the place of x_t, and zero in that of the last."""
+    if not split.depth:
+        return Parts(jnp.concatenate([parts.head[1:], jnp.zeros_like(parts.head[:1])]), parts.tail)
+    starts = parts.tail[0].reshape(-1, split.count, split.blocks)
+    last = jnp.concatenate([starts[:, :, 1:], jnp.zeros_like(starts[:, :, :1])], axis=2).reshape(1, len(starts), -1)
+    return Parts(jnp.concatenate([parts.head[1:], starts[None, :, :, 0]]), jnp.concatenate([parts.tail[1:], last]))
+
+
 def pairs(left: Parts, right: Parts) -> Float[Array, "I J"]:
     """Σ left rightᵀ over all steps and lanes."""
-    rows = lambda part: jnp.moveaxis(part, 1, 0).reshape(part.shape[1], -1)
-    head, tail = (multiply_rows(rows(a), rows(b)) for a, b in zip(left, right, strict=True))
-    return head + tail
+    # Step by step into one sum: 1.6 ms where turning the arrays over for one product took 2.5 (1000 × 10 × 100).
+    add = lambda total, now: (total + multiply(now[0], now[1].T), None)
+    total = jnp.zeros((left.head.shape[1], right.head.shape[1]), left.head.dtype)
+    for part in zip(left, right, strict=True):
+        total = jax.lax.scan(add, total, part)[0]
+    return total
 
 
 def _blocks(
     matrix: Float[Array, "D D"], forcing: Float[Array, "L D C"], start: Float[Array, "D B"], split: Split, reverse: bool
 ) -> Float[Array, "L D C"]:
+    """All x, before each step on the way there, and after it on the way back."""
     move = lambda x, force: _push(matrix, x) + force
     starts = start
     if split.blocks > 1:
@@ -128,7 +141,9 @@ def _blocks(
         whole = jnp.linalg.matrix_power(matrix, split.depth)
         border = lambda x, end: (multiply(whole, x) + end, x)
         starts = jnp.moveaxis(jax.lax.scan(border, start, ends, reverse=reverse)[1], 0, -1).reshape(zeros.shape)
-    return jax.lax.scan(lambda x, force: (move(x, force), x), starts, forcing, reverse=reverse)[1]
+    if reverse:
+        return jax.lax.scan(lambda x, force: (move(x, force),) * 2, starts, forcing, reverse=True)[1]
+    return jax.lax.scan(lambda x, force: (move(x, force), x), starts, forcing)[1]
 
 
 def _push(matrix: Float[Array, "I J"], vectors: Float[Array, "J C"]) -> Float[Array, "I C"]:

@@ -11,7 +11,7 @@ from ssm.linalg import multiply, semidefinite_root
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
-from ssm.recursions.gaussian_lanes import Parts, Split, before, pairs, walk, walk_back
+from ssm.recursions.gaussian_lanes import Parts, Split, after, before, pairs, walk, walk_back
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
 from ssm.recursions.side_by_side import still
@@ -109,8 +109,8 @@ class InLanes(NamedTuple):
         moved = weights.at[0].set(0)  # nothing leads into the first time
         transition = self.problem.system.transition
         through = multiply(pulled, transition, roots, jnp.swapaxes(roots, -1, -2))
-        after = multiply(transition.T, found.all, transition)
-        observed, blurred = jax.vmap(costate.emitted)(gains, after)
+        behind = multiply(transition.T, found.all, transition)
+        observed, blurred = jax.vmap(costate.emitted)(gains, behind)
 
         prior = self._acting(lambda gains: multiply(gains.prior, jnp.swapaxes(gains.prior, -1, -2)))
         state = self.predicted.map(jnp.add, prior.act(slopes))
@@ -144,9 +144,9 @@ class InLanes(NamedTuple):
         solved = solved.map(lambda w, real: jnp.where(real > 0, w, 0), real)
         seen = self._acting(lambda gains: jnp.swapaxes(gains.emission, -1, -2)).act(solved)
         back = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.kept), -1, -2))
-        later = walk_back(back, seen, self.split)
+        slopes = walk_back(back, seen, self.split)
         gain = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.gain), -1, -2))
-        return back.act(later).map(jnp.add, seen), solved.map(jnp.subtract, gain.act(later))
+        return slopes, solved.map(jnp.subtract, gain.act(after(slopes, self.split)))
 
     def _costate_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
