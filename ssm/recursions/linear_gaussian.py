@@ -50,8 +50,9 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable
     transition moves nothing). Covariances may be singular. Raises ValueError when shapes disagree and for
     asymmetric or indefinite covariances.
 
-    The belief is (mean, triangular root); every step is one QR factorisation of stacked roots, which keeps
-    covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12).
+    The belief is (mean, triangular root); in order, every step is one QR factorisation of stacked roots, which keeps
+    covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12). With constant matrices and
+    nothing missing, covariances come to rest and means are walked side by side (`ssm.schedules.SideBySide`).
     """
 
     initial_mean: Float[Array, "D"]
