@@ -22,8 +22,12 @@ class SideBySide(AbstractSchedule):
 
     In a batch every sequence is a lane, and there are no borders.
 
-    For members with such a form (an `HMM` with one matrix for all times, and its best paths); anything else that is
-    asked of it (packed starts) is walked in order.
+    A `LinearGaussian` is affine in its means: its lanes are joined exactly, in one more sweep, and `tol` is what may be
+    left of the way when its covariances count as settled, relative to √(P_ii P_jj) (2048 epsilons unless given).
+
+    For members with such a form (an `HMM` with one matrix for all times, and its best paths; a `LinearGaussian` with
+    constant matrices and nothing missing). Anything else that is asked of it, such as packed starts, is walked in
+    order.
     """
 
     lanes: int | None = eqx.field(static=True, default=None)  # None: by length and size
