@@ -25,7 +25,7 @@ from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.riccati import Gains
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule
-from ssm.shapes import Array, Flag, Float, Key, Scalar
+from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
 
 
 class Sensitivities(NamedTuple):
@@ -108,24 +108,15 @@ def costates(seen: Seen, steps: Step, schedule: AbstractSchedule) -> Slope:
     return scan(Costate(), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
 
 
-def sensitivities(
-    seen: Seen, after: Slope, predicted: Gaussian, filtered: Gaussian, steps: Step, in_time: Varying
-) -> Sensitivities:
+def sensitivities(seen: Seen, after: Slope, filtered: Gaussian, steps: Step, in_time: Varying) -> Sensitivities:
     """Those of all times, summed where the quantity does not vary in time."""
     r, pulled = jax.vmap(now)(seen, after)
-    state = predicted.mean + jnp.einsum("tij,tj->ti", predicted.covariance, r, precision="highest")
+    state = smoothed_means(filtered, after)
     e = jax.vmap(lambda seen, after: seen.noise_slope(after.mean))(seen, after)
     observed, blurred = jax.vmap(emitted)(seen.gains, after.covariance)
     outer = lambda left, right: left[:, :, None] * right[:, None]
-    before = lambda array: jnp.concatenate([jnp.zeros_like(array[:1]), array[:-1]])
     through = multiply(pulled, seen.transition, before(filtered.covariance))
-    starts = jnp.zeros(len(r), bool).at[0].set(True)
-    starts = starts if steps.first is None else starts | steps.first
-    real = jnp.ones(len(r), bool) if steps.padding is None else ~steps.padding
-    read = jnp.broadcast_to(real[:, None], e.shape)
-    if steps.observed is not None:
-        read = read & steps.observed.reshape(len(r), -1)
-    moved, begun = real & ~starts, real & starts
+    begun, moved, read = happened(steps, e.shape[1])
     keep = lambda flags, array: jnp.where(flags.reshape(flags.shape + (1,) * (array.ndim - flags.ndim)), array, 0)
     total = lambda varies, array: array if varies else add_up(array)
     noise = (outer(r, r) - pulled) / 2
@@ -139,6 +130,34 @@ def sensitivities(
         transition_offset=keep(moved, r),
         emission_offset=keep(read, e),
     )
+
+
+def happened(steps: Step, size: int) -> tuple[Bool[Array, "T"], Bool[Array, "T"], Bool[Array, "T N"]]:
+    """When a sequence began, when a state moved on, and which components were observed."""
+    starts = jnp.zeros(len(steps.t), bool).at[0].set(True)
+    starts = starts if steps.first is None else starts | steps.first
+    real = jnp.ones(len(steps.t), bool) if steps.padding is None else ~steps.padding
+    read = jnp.broadcast_to(real[:, None], (len(steps.t), size))
+    if steps.observed is not None:
+        read = read & steps.observed.reshape(len(steps.t), -1)
+    return real & starts, real & ~starts, read
+
+
+def before(array: Float[Array, "T ..."]) -> Float[Array, "T ..."]:
+    """Entry t - 1 in the place of t, and zero in that of the first."""
+    return jnp.concatenate([jnp.zeros_like(array[:1]), array[:-1]])
+
+
+def smoothed_means(filtered: Gaussian, after: Slope) -> Float[Array, "T D"]:
+    """m_t + P_t Fᵀ r_{t+1}, from filtered beliefs."""
+    return filtered.mean + jnp.einsum("tij,tj->ti", filtered.covariance, after.mean, precision="highest")
+
+
+def smoothed_covariance(root: Float[Array, "*T D D"], after: Float[Array, "*T D D"]) -> Float[Array, "*T D D"]:
+    """P - P Fᵀ N_{t+1} F P, from the root of the filtered one and the costate after it."""
+    across = jnp.swapaxes(root, -1, -2)
+    kept = jnp.eye(root.shape[-1], dtype=root.dtype) - multiply(across, after, root)
+    return multiply(root, kept, across)
 
 
 def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) -> Sensitivities:

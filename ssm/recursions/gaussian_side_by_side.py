@@ -12,6 +12,7 @@ from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.gaussian_lanes import Parts, Split, after, before, pairs, walk, walk_back
+from ssm.recursions.gaussian_learning import States
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
 from ssm.recursions.side_by_side import still
@@ -98,6 +99,11 @@ class InLanes(NamedTuple):
 
     def slope(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, Float[Array, "*B T"]]:
         """As `AbstractDifferentiable.slope_side_by_side`, step after step of all sequences after each other."""
+        holds, sensitivities, _, log_evidence = self.expect(counted)
+        return holds, sensitivities, log_evidence
+
+    def expect(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, States, Float[Array, "*B T"]]:
+        """As `slope`, with the smoothed states."""
         often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
         slopes, seen = self._slopes()
         found = self._costate_covariances()
@@ -118,6 +124,18 @@ class InLanes(NamedTuple):
         first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
         weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
         flat = lambda parts: self.split.join(parts).reshape(-1, parts.head.shape[1])
+        spread = costate.smoothed_covariance(gains.root, after)
+        last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
+        there = often[:, None] * self._real.astype(often.dtype)
+        states = States(
+            flat(before(state, self.split)),
+            flat(state),
+            there.at[:, 0].set(0).reshape(-1),
+            there.reshape(-1),
+            weighted(weights.at[last].add(-jnp.sum(often)), spread),
+            weighted(weights, spread),
+            jnp.sum(often),
+        )
         return (
             self.covariances.holds & self._holds(found),
             Sensitivities(
@@ -130,6 +148,7 @@ class InLanes(NamedTuple):
                 transition_offset=flat(weighed_later),
                 emission_offset=flat(weighed_seen),
             ),
+            states,
             self.log_evidence(),
         )
 

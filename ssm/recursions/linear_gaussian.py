@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.beliefs import Gaussian
 from ssm.distributions import Distribution, log_normal_density, multivariate_normal
-from ssm.expectation import AbstractDifferentiable
+from ssm.expectation import AbstractExpectation
 from ssm.linalg import multiply, solve_lower
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
+from ssm.maps.slopes import Slope
 from ssm.parameters import Covariance
 from ssm.recursion import AbstractParallelRecursion, AbstractStateSpace, Step, flatten_steps, partly_missing
-from ssm.recursions import costate
+from ssm.recursions import costate, gaussian_learning
 from ssm.recursions.costate import Seen, Sensitivities, Varying
+from ssm.recursions.gaussian_learning import Moments
 from ssm.recursions.gaussian_side_by_side import InLanes, Problem
 from ssm.recursions.gaussian_steps import (
     Dynamics,
@@ -38,7 +40,7 @@ from ssm.shapes import Array, Float, Key, Scalar
 
 
 @final
-class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable[Gaussian], AbstractStateSpace):
+class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Gaussian], AbstractStateSpace):
     """A linear state seen through linear, noisy eyes.
 
         x_1 ~ N(initial_mean, initial_covariance)
@@ -291,11 +293,15 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable
     # -- the gradient of the evidence -------------------------------------------------------------------------------
 
     def sensitivities(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Sensitivities:
-        """From the costate, walked back."""
-        prepared = self.prepare(steps)
+        """From the costate, walked back; unlike Q it exists for singular noises, too."""
+        return self._walked_back(self.prepare(steps), predicted, filtered, schedule)[0]
+
+    def _walked_back(
+        self, prepared: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any
+    ) -> tuple[Sensitivities, Slope]:
         seen = jax.vmap(self._seen)(prepared, predicted)
         after = costate.costates(seen, prepared, schedule)
-        return costate.sensitivities(seen, after, predicted, filtered, prepared, self._varying())
+        return costate.sensitivities(seen, after, filtered, prepared, self._varying()), after
 
     def first_order(self, steps: Step, sensitivities: Sensitivities) -> Scalar:
         """Every quantity times its sensitivity."""
@@ -330,6 +336,46 @@ class LinearGaussian(AbstractParallelRecursion[Gaussian], AbstractDifferentiable
             self.emission_matrix.ndim == 3,
             self._emission_covariance.root.ndim == 3,
         )
+
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def statistics(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Moments:
+        """The walk back of the gradient, and the second moments of the smoothed states."""
+        slopes, after = self._walked_back(self.prepare(steps), predicted, filtered, schedule)
+        states = gaussian_learning.states(steps, self.event_shape[0], filtered, after)
+        return gaussian_learning.moments(self, steps.u, slopes, states)
+
+    def expect_side_by_side(
+        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Moments, Array]:
+        """See `AbstractExpectation`."""
+        holds, slopes, states, log_evidence = self._lanes(steps, schedule).expect(counted)
+        us = self.arrange(steps, schedule).u
+        return holds, gaussian_learning.moments(self, us, slopes, states), log_evidence
+
+    def arrange_statistics(self, statistics: Moments, steps: Step, schedule: Any, counted: Array | None) -> Moments:
+        """Sums over the sequences."""
+        return gaussian_learning.total(statistics, counted)
+
+    def expected_log_prob(self, steps: Step, statistics: Moments) -> Scalar:
+        """Q; -inf where a singular noise cannot make what was expected; TypeError if parameters vary in time."""
+        return gaussian_learning.expected_log_prob(self, statistics)
+
+    def maximise(self, statistics: Moments, steps: Step, frozen: frozenset[str] = frozenset()) -> "LinearGaussian":
+        """Least squares; what varies in time stays as it is, and where a noise does, the coefficients beside it."""
+        return gaussian_learning.maximise(self, statistics, frozen)
+
+    def sums(self, statistics: Moments, steps: Step) -> Moments:
+        """The statistics of all sequences together."""
+        return gaussian_learning.around(self, gaussian_learning.total(statistics))
+
+    def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "LinearGaussian":
+        """As `maximise`."""
+        return gaussian_learning.maximise(self, sums, frozen)
+
+    def restart(self, key: Key, steps: Step) -> "LinearGaussian":
+        """See `gaussian_learning.restart`."""
+        return gaussian_learning.restart(self, key, steps)
 
     # -- drawing ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,216 @@
+"""What a linear-Gaussian model learns from: three regressions, of the first state, of the next state, of what is seen.
+
+The E-step is the gradient of the evidence (`ssm.recursions.costate`), with the second moments of the smoothed states;
+the M-step is least squares (Shumway & Stoffer 1982; Ghahramani & Hinton 1996).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.beliefs import Gaussian
+from ssm.emissions.scatter import moments_of
+from ssm.linalg import add_up, empty_pivots, multiply
+from ssm.logspace import ratio
+from ssm.maps.slopes import Slope
+from ssm.parameters import Covariance
+from ssm.recursion import Step, flatten_steps, seen_steps
+from ssm.recursions import costate
+from ssm.recursions.costate import Sensitivities
+from ssm.recursions.regression import Regression
+from ssm.shapes import Array, Float, Key, Scalar
+
+
+class Moments(NamedTuple):
+    """Expected sufficient statistics of a linear-Gaussian model: sums over time of fixed size.
+
+    `initial`: x_1 on 1. `transition`: x_t on (x_{t-1}, u_t, 1), over all t that a state moved into. `emission`: y_t on
+    (x_t, u_t, 1), over all t when something was observed, with what is missing of such y_t integrated out. Of the
+    regressors those are there whose coefficients the model has, constant in time; None where the covariance of the
+    noise varies in time.
+    """
+
+    initial: Regression
+    transition: Regression | None
+    emission: Regression | None
+
+
+class States(NamedTuple):
+    """Smoothed states at M times, and how much each time counts."""
+
+    before: Float[Array, "M D"]  # mean one time earlier
+    now: Float[Array, "M D"]
+    moved: Float[Array, "M"]  # where the state moved on
+    seen: Float[Array, "M"]  # where something was observed
+    covariance_before: Float[Array, "D D"]  # summed, weighed by `moved`
+    covariance_now: Float[Array, "D D"]  # summed, weighed by `seen`
+    begun: Float[Array, ""]  # how many sequences began
+
+
+def states(steps: Step, size: int, filtered: Gaussian, after: Slope) -> States:
+    """Those of one sequence, from its filtered beliefs and the costate after each."""
+    begun, moved, read = costate.happened(steps, size)
+    mean = costate.smoothed_means(filtered, after)
+    covariance = costate.smoothed_covariance(filtered.root, after.covariance)
+    seen = jnp.any(read, axis=1)
+    weigh = lambda flags, array: add_up(jnp.where(flags[:, None, None], array, 0))
+    return States(
+        costate.before(mean),
+        mean,
+        moved.astype(mean.dtype),
+        seen.astype(mean.dtype),
+        weigh(moved, costate.before(covariance)),
+        weigh(seen, covariance),
+        jnp.sum(begun).astype(mean.dtype),
+    )
+
+
+class Part(NamedTuple):
+    """One regression of a model: what is constant in time of its coefficients, and the root of its noise."""
+
+    blocks: dict[str, Float[Array, "N J"]]  # by name; a bias is one column
+    root: Float[Array, "N N"]
+
+    @property
+    def coefficients(self) -> Float[Array, "N J"]:
+        """The blocks beside each other."""
+        return jnp.concatenate([jnp.zeros((len(self.root), 0), self.root.dtype), *self.blocks.values()], axis=1)
+
+
+def parts(model: Any) -> dict[str, Part]:
+    """The regressions of a model by name, without those whose noise varies in time."""
+    found = {"initial": Part({"initial_mean": model.initial_mean[:, None]}, model._initial_covariance.lower)}
+    for part in ("transition", "emission"):
+        root = getattr(model, f"_{part}_covariance").lower
+        names = (f"{part}_matrix", 2), (f"{part}_input", 2), (f"{part}_bias", 1)
+        arrays = {name: (getattr(model, name), rank) for name, rank in names}
+        constant = {name: array for name, (array, rank) in arrays.items() if array is not None and array.ndim == rank}
+        if root.ndim == 2:
+            found[part] = Part({name: a if a.ndim == 2 else a[:, None] for name, a in constant.items()}, root)
+    return found
+
+
+def moments(model: Any, us: Float[Array, "M U"] | None, slopes: Sensitivities, states: States) -> Moments:
+    """The three regressions, from the slopes of the evidence and the smoothed states of M times with inputs `us`."""
+    there = parts(model)
+    first, moved, seen = (there.get(name) for name in Moments._fields)
+    count, before, now = states.begun, states.before, states.now
+    begin = slopes.initial_mean[:, None], slopes.initial_covariance
+    move = slopes.transition, slopes.transition_offset, slopes.transition_covariance
+    see = slopes.emission, slopes.emission_offset, slopes.emission_covariance
+    return Moments(
+        Regression.of(count, count[None, None], first.coefficients, first.root, *begin),
+        moved and _regression(moved, us, *move, before, states.moved, states.covariance_before),
+        seen and _regression(seen, us, *see, now, states.seen, states.covariance_now),
+    )
+
+
+def _regression(
+    part: Part,
+    us: Float[Array, "M U"] | None,
+    in_matrix: Float[Array, "*T N D"],
+    in_offset: Float[Array, "M N"],
+    in_covariance: Float[Array, "N N"],
+    mean: Float[Array, "M D"],
+    weight: Float[Array, "M"],
+    covariance: Float[Array, "D D"],
+) -> Regression:
+    """From the slopes in the matrix, in the offset and in the noise, and the smoothed states behind the matrix."""
+    rows, slope = [jnp.zeros((len(mean), 0), mean.dtype)], [jnp.zeros((len(part.root), 0), mean.dtype)]
+    unsure = 0
+    for name in part.blocks:
+        if name.endswith("matrix"):  # the first of the blocks
+            unsure = covariance
+            rows, slope = [*rows, mean], [*slope, in_matrix]
+        elif name.endswith("input"):
+            rows, slope = [*rows, us], [*slope, multiply(in_offset.T, us)]
+        else:
+            rows, slope = [*rows, jnp.ones_like(mean[:, :1])], [*slope, add_up(in_offset)[:, None]]
+    rows, slope = jnp.concatenate(rows, axis=1), jnp.concatenate(slope, axis=1)
+    products = multiply((weight[:, None] * rows).T, rows)
+    size = len(mean[0]) if "matrix" in "".join(part.blocks) else 0
+    products = products.at[:size, :size].add(unsure) if size else products
+    return Regression.of(jnp.sum(weight), products, part.coefficients, part.root, slope, in_covariance)
+
+
+def expected_log_prob(model: Any, statistics: Moments) -> Scalar:
+    """Q: the expected complete-data log-likelihood."""
+    if model.num_steps is not None:
+        raise TypeError(
+            "Q: the statistics of a LinearGaussian are sums over time, which say nothing of parameters that vary in "
+            "time; its log_prob, and the gradient of that, do"
+        )
+    each = [getattr(statistics, name).log_prob(part.coefficients, part.root) for name, part in parts(model).items()]
+    return jnp.sum(jnp.stack(each))
+
+
+def total(statistics: Moments, counted: Float[Array, "B"] | None = None) -> Moments:
+    """Those of sequences (B, ...) together, each as often as `counted` says."""
+    return Moments(*(each if each is None else each.total(counted) for each in statistics))
+
+
+def around(model: Any, statistics: Moments) -> Moments:
+    """The same sums, known to be around the prediction of `model`."""
+    there = parts(model)
+    own = lambda name, sums: sums.at(there[name].coefficients, there[name].root)
+    return Moments(*(sums if sums is None else own(name, sums) for name, sums in statistics._asdict().items()))
+
+
+def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
+    """The model with every parameter that is constant in time, and not frozen, where it maximises Q."""
+    held = {name.split(".")[0] for name in frozen}
+    found = {}
+    for name, part in parts(model).items():
+        widths = [block.shape[1] for block in part.blocks.values()]
+        free = np.repeat(np.array([block not in held for block in part.blocks], bool), widths)
+        sums = getattr(statistics, name).total()
+        coefficients, root = sums.maximise(free, f"{name}_covariance" in held)
+        ends = np.cumsum(widths)
+        for block, end, width in zip(part.blocks, ends, widths, strict=True):
+            found[block] = coefficients[:, end - width : end].reshape(getattr(model, block).shape)
+        found[f"_{name}_covariance"] = Covariance(root)
+    return _replaced(model, found)
+
+
+def _replaced(model: Any, found: dict[str, Any]) -> Any:
+    return eqx.tree_at(lambda model: [getattr(model, name) for name in found], model, list(found.values()))
+
+
+def restart(model: Any, key: Key, steps: Step) -> Any:
+    """A random stable model that explains the spread of the data: half by states of unit variance, half by noise.
+
+    What varies in time stays as it is, and so do singular covariances.
+    """
+    flat = flatten_steps(steps, model.event_shape)
+    seen = jnp.broadcast_to(seen_steps(flat)[:, None], flat.y.shape)
+    if flat.observed is not None:
+        seen = seen & flat.observed.reshape(len(seen), -1)
+    sums = moments_of(jnp.ones((1, len(seen)), flat.y.dtype), flat.y, seen, flat.y[0])
+    mean, spread = sums.mean[0], jnp.sqrt(ratio(sums.scatter, sums.count)[0] / 2)
+    size, dtype = model.num_dims, mean.dtype
+    for_memory, for_turn, for_emission = jax.random.split(key, 3)
+    memory = jax.random.uniform(for_memory, (), dtype, 0.5, 0.98)
+    turn = jnp.linalg.qr(jax.random.normal(for_turn, (size, size), dtype))[0]
+    emission = spread[:, None] * jax.random.normal(for_emission, (len(mean), size), dtype) / math.sqrt(size)
+    known = {name for part in parts(model).values() for name in part.blocks}
+    drawn = {
+        "initial_mean": jnp.zeros(size, dtype) if "emission_bias" in known else jnp.linalg.lstsq(emission, mean)[0],
+        "transition_matrix": memory * turn,
+        "emission_matrix": emission,
+        "emission_bias": mean,
+    }
+    drawn = {name: array for name, array in drawn.items() if name in known}
+    scales = {
+        "_initial_covariance": jnp.ones(size, dtype),
+        "_transition_covariance": jnp.sqrt(1 - memory**2) * jnp.ones(size, dtype),
+        "_emission_covariance": spread,
+    }
+    for name, scale in scales.items():
+        root = getattr(model, name).lower
+        if root.ndim == 2:
+            drawn[name] = Covariance(jnp.where(jnp.any(empty_pivots(root)), root, jnp.diag(scale)))
+    return _replaced(model, drawn)

@@ -1,0 +1,129 @@
+"""Linear regressions from expected moments: what the M-step of a linear-Gaussian model is made of.
+
+Everything is kept in units of the noise, ε = root⁻¹ (target - coefficients z), and around the prediction that the
+statistics came from rather than around zero. So nothing is divided by a noise, which may be singular, and float32
+keeps the digits of a noise that is small beside the states.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.emissions.numeric import solve_semidefinite
+from ssm.linalg import add_up, empty_pivots, multiply, semidefinite_root, solve_lower
+from ssm.shapes import Array, Float, Scalar
+from ssm.trees import AbstractSums
+
+
+class Regression(AbstractSums):
+    """Expected moments of x = coefficients z + root ε, ε ~ N(0, I), x (N,), z (J,); sums over time (and sequences).
+
+    `regressors`, `across` and `targets` are the textbook moments Σ E[z zᵀ], Σ E[x zᵀ] and Σ E[x xᵀ].
+    """
+
+    count: Float[Array, "*B"]  # how many times
+    noise: Float[Array, "*B N N"]  # Σ E[ε εᵀ]
+    cross: Float[Array, "*B N J"]  # Σ E[ε zᵀ]
+    regressors: Float[Array, "*B J J"]  # Σ E[z zᵀ]
+    coefficients: Float[Array, "*B N J"]  # those of the model that made the moments
+    root: Float[Array, "*B N N"]
+
+    @classmethod
+    def of(
+        cls,
+        count: Scalar,
+        regressors: Float[Array, "J J"],
+        coefficients: Float[Array, "N J"],
+        root: Float[Array, "N N"],
+        slope: Float[Array, "N J"],
+        noise_slope: Float[Array, "N N"],
+    ) -> "Regression":
+        """From the slopes of the evidence in the coefficients and in the covariance of the noise.
+
+        Σ E[ε zᵀ] = rootᵀ slope, and Σ E[ε εᵀ] = count I + 2 rootᵀ noise_slope root: Fisher's identity, read backwards.
+        """
+        noise = count * jnp.eye(len(root), dtype=root.dtype) + 2 * multiply(root.T, noise_slope, root)
+        return cls(count, noise, multiply(root.T, slope), regressors, coefficients, root)
+
+    @property
+    def across(self) -> Float[Array, "*B N J"]:
+        """Σ E[x zᵀ]."""
+        return multiply(self.coefficients, self.regressors) + multiply(self.root, self.cross)
+
+    @property
+    def targets(self) -> Float[Array, "*B N N"]:
+        """Σ E[x xᵀ]."""
+        turned = jnp.swapaxes(self.coefficients, -1, -2)
+        mixed = multiply(self.root, self.cross, turned)
+        unexplained = multiply(self.root, self.noise, jnp.swapaxes(self.root, -1, -2))
+        return multiply(self.coefficients, self.regressors, turned) + mixed + jnp.swapaxes(mixed, -1, -2) + unexplained
+
+    def at(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> "Regression":
+        """The same sums, of ε of this prediction."""
+        return Regression(*self._sums(), coefficients, root)
+
+    def total(self, counted: Float[Array, "B"] | None = None) -> "Regression":
+        """Moments of sequences (B, ...) together, each as often as `counted` says; of one, as they are."""
+        if not self.count.ndim:
+            return self
+        often = jnp.ones_like(self.count) if counted is None else counted
+        both = lambda leaf: add_up(leaf * often.reshape(-1, *(1,) * (leaf.ndim - 1)))
+        sums = (both(leaf) for leaf in (self.count, self.noise, self.cross, self.regressors))
+        return Regression(*sums, self.coefficients[0], self.root[0])
+
+    def about(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> "Regression":
+        """The same moments, around other coefficients and in units of another noise."""
+        across, squares = self._residual(coefficients)
+        noise = solve_lower(root, solve_lower(root, squares).T)
+        return Regression(self.count, noise, solve_lower(root, across), self.regressors, coefficients, root)
+
+    def log_prob(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> Scalar:
+        """E[Σ log N(x; coefficients z, root rootᵀ)].
+
+        Under a singular noise the density is that on its range, and -inf for targets that may lie outside of it.
+        """
+        seen = self.about(coefficients, root)
+        empty = empty_pivots(root)
+        pivots = jnp.where(empty, 1, jnp.abs(jnp.diagonal(root)))
+        dimension = (len(root) - jnp.sum(empty)).astype(root.dtype)
+        constant = jnp.sum(jnp.log(pivots)) + dimension * 0.5 * jnp.log(2 * jnp.pi).astype(root.dtype)
+        density = -jnp.trace(seen.noise) / 2 - self.count * constant
+        squares = jnp.diagonal(self._residual(coefficients)[1])
+        leftover = squares - jnp.diagonal(multiply(root, seen.noise, root.T))
+        rounding = jnp.sqrt(jnp.finfo(root.dtype).eps) * (squares + self.count * jnp.sum(root**2, axis=1))
+        return jnp.where(jnp.any(empty & (leftover > rounding)), -jnp.inf, density)
+
+    def maximise(self, free: np.ndarray, keep_noise: bool) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
+        """Coefficients and root that maximise `log_prob`: least squares, and what it leaves.
+
+        `free` (J,) says which columns of the coefficients move; the others stay as they are, and so do those along
+        which z does not vary. The new noise lies in the range of the old one.
+        """
+        columns = np.flatnonzero(free)
+        inside, across = self.regressors[np.ix_(columns, columns)], self.cross[:, columns]
+        step = solve_semidefinite(inside, across.T).T  # in units of the noise, from where the coefficients are
+        fitted = multiply(step, across.T)
+        noise = self.noise - fitted - fitted.T + multiply(step, inside, step.T)
+        share = noise / jnp.where(self.count > 0, self.count, 1)
+        # Rounding must not end what no data could: a variance of exactly zero stays there.
+        share = share + jnp.finfo(share.dtype).eps * jnp.eye(len(share), dtype=share.dtype)
+        coefficients = self.coefficients.at[:, columns].add(multiply(self.root, step))
+        root = multiply(self.root, semidefinite_root(share))
+        some = self.count > 0
+        root = jnp.where(some & (not keep_noise), root, self.root)
+        return jnp.where(some, coefficients, self.coefficients), root
+
+    def blend(self, other: "Regression", rate: Array) -> "Regression":
+        """(1 - rate) of this and `rate` of the other, around the other's prediction."""
+        mine = self.about(other.coefficients, other.root)
+        sums = zip(mine._sums(), other._sums(), strict=True)
+        return Regression(*((1 - rate) * a + rate * b for a, b in sums), other.coefficients, other.root)
+
+    def _sums(self) -> tuple[Array, ...]:
+        return self.count, self.noise, self.cross, self.regressors
+
+    def _residual(self, coefficients: Float[Array, "N J"]) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
+        """Σ E[w zᵀ] and Σ E[w wᵀ] of w = x - coefficients z."""
+        move, across = coefficients - self.coefficients, multiply(self.root, self.cross)
+        mixed = multiply(across, move.T)
+        squares = multiply(self.root, self.noise, self.root.T) + multiply(move, self.regressors, move.T)
+        return across - multiply(move, self.regressors), squares - mixed - mixed.T
