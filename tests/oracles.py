@@ -109,21 +109,7 @@ class System(NamedTuple):
 def condition_joint(system: System, ys: np.ndarray, observed: np.ndarray) -> Joint:
     """Condition the joint normal of x (T·D) and y (T·N) on the observed entries of ys, both (T, N)."""
     total, size = len(ys), len(system.initial_mean)
-    # (I - shifted F) x = offsets + noise
-    coupling = np.eye(total * size)
-    noise = np.zeros((total * size, total * size))
-    for t in range(total):
-        here = slice(t * size, (t + 1) * size)
-        noise[here, here] = system.transition_covariance[t] if t else system.initial_covariance
-        if t:
-            coupling[here, (t - 1) * size : t * size] = -system.transition_matrix[t]
-    inverse = np.linalg.inv(coupling)
-    means = inverse @ np.concatenate([system.initial_mean, system.transition_offset[1:].ravel()])
-    states = inverse @ noise @ inverse.T
-    seeing = _block_diagonal(system.emission_matrix)
-    y_mean = seeing @ means + system.emission_offset.ravel()
-    y_covariance = seeing @ states @ seeing.T + _block_diagonal(system.emission_covariance)
-    across = states @ seeing.T
+    means, states, y_mean, y_covariance, across = _joint(system)
 
     def given(t: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         here, those = slice(t * size, (t + 1) * size), np.flatnonzero(known)
@@ -148,6 +134,35 @@ def condition_joint(system: System, ys: np.ndarray, observed: np.ndarray) -> Joi
         filtered=stacked([given(t, upto(t + 1)) for t in range(total)]),
         smoothed=stacked([given(t, seen) for t in range(total)]),
     )
+
+
+def condition_all(system: System, ys: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of (x_1 .. x_T, y_1 .. y_T) in one vector, given the observed entries of ys (T, N)."""
+    means, states, y_mean, y_covariance, across = _joint(system)
+    mean, covariance = np.append(means, y_mean), np.block([[states, across], [across.T, y_covariance]])
+    those = len(means) + np.flatnonzero(observed)
+    gain = np.linalg.solve(covariance[np.ix_(those, those)], covariance[those]).T
+    return mean + gain @ (ys.ravel()[observed.ravel()] - mean[those]), covariance - gain @ covariance[those]
+
+
+def _joint(system: System) -> tuple[np.ndarray, ...]:
+    """Means and covariances of x (T·D) and of y (T·N), and the covariance of x with y."""
+    total, size = system.transition_offset.shape
+    # (I - shifted F) x = offsets + noise
+    coupling = np.eye(total * size)
+    noise = np.zeros((total * size, total * size))
+    for t in range(total):
+        here = slice(t * size, (t + 1) * size)
+        noise[here, here] = system.transition_covariance[t] if t else system.initial_covariance
+        if t:
+            coupling[here, (t - 1) * size : t * size] = -system.transition_matrix[t]
+    inverse = np.linalg.inv(coupling)
+    means = inverse @ np.concatenate([system.initial_mean, system.transition_offset[1:].ravel()])
+    states = inverse @ noise @ inverse.T
+    seeing = _block_diagonal(system.emission_matrix)
+    y_mean = seeing @ means + system.emission_offset.ravel()
+    y_covariance = seeing @ states @ seeing.T + _block_diagonal(system.emission_covariance)
+    return means, states, y_mean, y_covariance, states @ seeing.T
 
 
 def _block_diagonal(blocks: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import ssm
 from ssm.parameters import constrain
 from ssm.recursions import gaussian_lanes
 from ssm.schedules import Sequential, SideBySide, resolve
+from ssm.statistics import statistics_of
 
 LANES = SideBySide(lanes=3)
 
@@ -55,6 +56,21 @@ def slopes(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
     return eqx.filter_value_and_grad(whole)((model, ys, us))
 
 
+def moments(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
+    """What EM learns from, sequences not all counted alike."""
+    steps = ssm.data.observe(model, ys, us, lengths=lengths).steps
+    counted = jnp.arange(1.0, 1 + len(ys)) if ys.ndim == 3 else None
+
+    @eqx.filter_jit
+    def found(plain: Any) -> Any:
+        if isinstance(schedule, SideBySide):
+            return plain.expect_side_by_side(steps, schedule, counted)[1]
+        one = lambda steps: statistics_of(plain, steps, schedule, fast=False)[0]
+        return plain.arrange_statistics((one if counted is None else jax.vmap(one))(steps), steps, schedule, counted)
+
+    return found(constrain(model))
+
+
 def holds(model: Any, ys: Any, schedule: SideBySide = LANES, **more: Any) -> bool:
     """Whether the answer is one of its own."""
     return bool(constrain(model).slope_side_by_side(ssm.data.observe(model, ys, **more).steps, schedule)[0])
@@ -67,6 +83,9 @@ def holds(model: Any, ys: Any, schedule: SideBySide = LANES, **more: Any) -> boo
     [
         (beliefs, "singular", (131,), None),
         (slopes, "inputs", (3, 130), (130, 128, 97)),
+        pytest.param(moments, "singular", (131,), None, marks=pytest.mark.slow),
+        pytest.param(moments, "inputs", (3, 130), (130, 128, 97), marks=pytest.mark.slow),
+        pytest.param(moments, "plain", (2, 40), None, marks=pytest.mark.slow),
         pytest.param(slopes, "singular", (131,), None, marks=pytest.mark.slow),
         pytest.param(beliefs, "inputs", (3, 130), (130, 128, 97), marks=pytest.mark.slow),
         pytest.param(slopes, "plain", (2, 130), None, marks=pytest.mark.slow),

@@ -259,6 +259,11 @@ def dear(keep: Callable[[Member], bool] = lambda member: True, also: Collection[
     return [pytest.param(member, id=member.name, marks=marked(member)) for member in MEMBERS if keep(member)]
 
 
+def slow(names: Collection[str]) -> list[Any]:
+    """The members named, with --slow only."""
+    return [pytest.param(member, id=member.name, marks=pytest.mark.slow) for member in MEMBERS if member.name in names]
+
+
 def marks(member: Member) -> list[pytest.MarkDecorator]:
     """Slow unless it stands for its family."""
     return [] if member.name in CORE else [pytest.mark.slow]

@@ -189,7 +189,7 @@ def restart(model: Any, key: Key, steps: Step) -> Any:
     seen = jnp.broadcast_to(seen_steps(flat)[:, None], flat.y.shape)
     if flat.observed is not None:
         seen = seen & flat.observed.reshape(len(seen), -1)
-    sums = moments_of(jnp.ones((1, len(seen)), flat.y.dtype), flat.y, seen, flat.y[0])
+    sums = moments_of(jnp.ones((1, len(seen)), flat.y.dtype), flat.y, seen.astype(flat.y.dtype), flat.y[0])
     mean, spread = sums.mean[0], jnp.sqrt(ratio(sums.scatter, sums.count)[0] / 2)
     size, dtype = model.num_dims, mean.dtype
     for_memory, for_turn, for_emission = jax.random.split(key, 3)

@@ -100,7 +100,8 @@ class Regression(AbstractSums):
         """
         columns = np.flatnonzero(free)
         inside, across = self.regressors[np.ix_(columns, columns)], self.cross[:, columns]
-        step = solve_semidefinite(inside, across.T).T  # in units of the noise, from where the coefficients are
+        # In units of the noise, from where the coefficients are.
+        step = solve_semidefinite(inside, across.T).T if columns.size else across
         fitted = multiply(step, across.T)
         noise = self.noise - fitted - fitted.T + multiply(step, inside, step.T)
         share = noise / jnp.where(self.count > 0, self.count, 1)
