@@ -37,7 +37,9 @@ def expected_statistics(
 ) -> PyTree:
     """E[sufficient statistics | ys] under the model, such as the expected counts of an HMM.
 
-    For an `HMM`: `.initial` (K,), `.transitions` (K, K), `.states` (T, K), with a leading B for a batch.
+    For an `HMM`: `.initial` (K,), `.transitions` (K, K), `.states` (T, K), with a leading B for a batch. For a
+    `LinearGaussian`: `.initial`, `.transition` and `.emission`, three regressions with their second moments
+    `.targets`, `.across` and `.regressors`.
     Arguments as in `ssm.filter`. Raises TypeError for a model without tractable statistics.
     """
     _check_tractable(model, "expected_statistics")

@@ -5,6 +5,7 @@ the M-step is least squares (Shumway & Stoffer 1982; Ghahramani & Hinton 1996).
 """
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -78,7 +79,12 @@ class Part(NamedTuple):
     @property
     def coefficients(self) -> Float[Array, "N J"]:
         """The blocks beside each other."""
-        return jnp.concatenate([jnp.zeros((len(self.root), 0), self.root.dtype), *self.blocks.values()], axis=1)
+        return _beside(self.blocks.values(), self.root)
+
+
+def _beside(columns: Iterable[Array], like: Float[Array, "M K"]) -> Float[Array, "M J"]:
+    """All columns, of which there may be none."""
+    return jnp.concatenate([like[:, :0], *columns], axis=1)
 
 
 def parts(model: Any) -> dict[str, Part]:
@@ -96,45 +102,46 @@ def parts(model: Any) -> dict[str, Part]:
 
 def moments(model: Any, us: Float[Array, "M U"] | None, slopes: Sensitivities, states: States) -> Moments:
     """The three regressions, from the slopes of the evidence and the smoothed states of M times with inputs `us`."""
-    there = parts(model)
-    first, moved, seen = (there.get(name) for name in Moments._fields)
-    count, before, now = states.begun, states.before, states.now
+    there, count = parts(model), states.begun
+    first, moved, seen = there["initial"], there.get("transition"), there.get("emission")
     begin = slopes.initial_mean[:, None], slopes.initial_covariance
     move = slopes.transition, slopes.transition_offset, slopes.transition_covariance
     see = slopes.emission, slopes.emission_offset, slopes.emission_covariance
+    before, now = (
+        (states.before, states.moved, states.covariance_before),
+        (states.now, states.seen, states.covariance_now),
+    )
     return Moments(
         Regression.of(count, count[None, None], first.coefficients, first.root, *begin),
-        moved and _regression(moved, us, *move, before, states.moved, states.covariance_before),
-        seen and _regression(seen, us, *see, now, states.seen, states.covariance_now),
+        moved and _regression(moved, us, move, before),
+        seen and _regression(seen, us, see, now),
     )
 
 
 def _regression(
     part: Part,
-    us: Float[Array, "M U"] | None,
-    in_matrix: Float[Array, "*T N D"],
-    in_offset: Float[Array, "M N"],
-    in_covariance: Float[Array, "N N"],
-    mean: Float[Array, "M D"],
-    weight: Float[Array, "M"],
-    covariance: Float[Array, "D D"],
+    us: Any,
+    slopes: tuple[Float[Array, "*M N D"], Float[Array, "M N"], Float[Array, "N N"]],
+    states: tuple[Float[Array, "M D"], Float[Array, "M"], Float[Array, "D D"]],
 ) -> Regression:
-    """From the slopes in the matrix, in the offset and in the noise, and the smoothed states behind the matrix."""
-    rows, slope = [jnp.zeros((len(mean), 0), mean.dtype)], [jnp.zeros((len(part.root), 0), mean.dtype)]
-    unsure = 0
-    for name in part.blocks:
-        if name.endswith("matrix"):  # the first of the blocks
-            unsure = covariance
-            rows, slope = [*rows, mean], [*slope, in_matrix]
-        elif name.endswith("input"):
-            rows, slope = [*rows, us], [*slope, multiply(in_offset.T, us)]
-        else:
-            rows, slope = [*rows, jnp.ones_like(mean[:, :1])], [*slope, add_up(in_offset)[:, None]]
-    rows, slope = jnp.concatenate(rows, axis=1), jnp.concatenate(slope, axis=1)
+    """From the slopes in matrix, offset and noise, and (mean, weight, Σ covariance) of the states that it acts on."""
+    (in_matrix, in_offset, in_noise), (mean, weight, covariance) = slopes, states
+
+    def term(name: str) -> tuple[Float[Array, "M J"], Float[Array, "N J"]]:
+        """What a block of the coefficients acts on, and the slope in it."""
+        if name.endswith("matrix"):
+            return mean, in_matrix
+        if name.endswith("input"):
+            return us, multiply(in_offset.T, us)
+        return jnp.ones_like(mean[:, :1]), add_up(in_offset)[:, None]
+
+    terms = [term(name) for name in part.blocks]
+    rows = _beside((acted for acted, _ in terms), mean)
     products = multiply((weight[:, None] * rows).T, rows)
-    size = len(mean[0]) if "matrix" in "".join(part.blocks) else 0
-    products = products.at[:size, :size].add(unsure) if size else products
-    return Regression.of(jnp.sum(weight), products, part.coefficients, part.root, slope, in_covariance)
+    if any(name.endswith("matrix") for name in part.blocks):  # the first of the blocks
+        products = products + jnp.pad(covariance, (0, rows.shape[1] - len(covariance)))
+    slope = _beside((slope for _, slope in terms), part.root)
+    return Regression.of(jnp.sum(weight), products, part.coefficients, part.root, slope, in_noise)
 
 
 def expected_log_prob(model: Any, statistics: Moments) -> Scalar:
@@ -150,14 +157,18 @@ def expected_log_prob(model: Any, statistics: Moments) -> Scalar:
 
 def total(statistics: Moments, counted: Float[Array, "B"] | None = None) -> Moments:
     """Those of sequences (B, ...) together, each as often as `counted` says."""
-    return Moments(*(each if each is None else each.total(counted) for each in statistics))
+    return _each(lambda sums, name: sums.total(counted), statistics)
 
 
 def around(model: Any, statistics: Moments) -> Moments:
     """The same sums, known to be around the prediction of `model`."""
     there = parts(model)
-    own = lambda name, sums: sums.at(there[name].coefficients, there[name].root)
-    return Moments(*(sums if sums is None else own(name, sums) for name, sums in statistics._asdict().items()))
+    return _each(lambda sums, name: sums.at(there[name].coefficients, there[name].root), statistics)
+
+
+def _each(function: Callable[[Regression, str], Regression], statistics: Moments) -> Moments:
+    initial, *others = (sums and function(sums, name) for name, sums in statistics._asdict().items())
+    return Moments(initial, *others)
 
 
 def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
@@ -197,7 +208,7 @@ def restart(model: Any, key: Key, steps: Step) -> Any:
     turn = jnp.linalg.qr(jax.random.normal(for_turn, (size, size), dtype))[0]
     emission = spread[:, None] * jax.random.normal(for_emission, (len(mean), size), dtype) / math.sqrt(size)
     known = {name for part in parts(model).values() for name in part.blocks}
-    drawn = {
+    drawn: dict[str, Any] = {
         "initial_mean": jnp.zeros(size, dtype) if "emission_bias" in known else jnp.linalg.lstsq(emission, mean)[0],
         "transition_matrix": memory * turn,
         "emission_matrix": emission,

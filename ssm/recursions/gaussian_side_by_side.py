@@ -124,7 +124,7 @@ class InLanes(NamedTuple):
         first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
         weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
         flat = lambda parts: self.split.join(parts).reshape(-1, parts.head.shape[1])
-        spread = costate.smoothed_covariance(gains.root, after)
+        spread = costate.smoothed_covariance(gains.root, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
         there = often[:, None] * self._real.astype(often.dtype)
         states = States(

@@ -55,6 +55,11 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
     The belief is (mean, triangular root); in order, every step is one QR factorisation of stacked roots, which keeps
     covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12). With constant matrices and
     nothing missing, covariances come to rest and means are walked side by side (`ssm.schedules.SideBySide`).
+
+    EM fits all that is constant in time and not frozen, in closed form. It keeps the range of a singular covariance,
+    so that a component without noise keeps its row of the matrix, too; it leaves parameters that vary in time as they
+    are, and beside a noise covariance that does, the matrix, bias and input of the same equation. SGD and LBFGS move
+    all of them.
     """
 
     initial_mean: Float[Array, "D"]

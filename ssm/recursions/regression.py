@@ -5,6 +5,9 @@ statistics came from rather than around zero. So nothing is divided by a noise, 
 keeps the digits of a noise that is small beside the states.
 """
 
+import dataclasses
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -59,7 +62,7 @@ class Regression(AbstractSums):
 
     def at(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> "Regression":
         """The same sums, of ε of this prediction."""
-        return Regression(*self._sums(), coefficients, root)
+        return dataclasses.replace(self, coefficients=coefficients, root=root)
 
     def total(self, counted: Float[Array, "B"] | None = None) -> "Regression":
         """Moments of sequences (B, ...) together, each as often as `counted` says; of one, as they are."""
@@ -67,8 +70,7 @@ class Regression(AbstractSums):
             return self
         often = jnp.ones_like(self.count) if counted is None else counted
         both = lambda leaf: add_up(leaf * often.reshape(-1, *(1,) * (leaf.ndim - 1)))
-        sums = (both(leaf) for leaf in (self.count, self.noise, self.cross, self.regressors))
-        return Regression(*sums, self.coefficients[0], self.root[0])
+        return self._sums(both).at(self.coefficients[0], self.root[0])
 
     def about(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> "Regression":
         """The same moments, around other coefficients and in units of another noise."""
@@ -116,11 +118,13 @@ class Regression(AbstractSums):
     def blend(self, other: "Regression", rate: Array) -> "Regression":
         """(1 - rate) of this and `rate` of the other, around the other's prediction."""
         mine = self.about(other.coefficients, other.root)
-        sums = zip(mine._sums(), other._sums(), strict=True)
-        return Regression(*((1 - rate) * a + rate * b for a, b in sums), other.coefficients, other.root)
+        return mine._sums(lambda old, new: (1 - rate) * old + rate * new, other)
 
-    def _sums(self) -> tuple[Array, ...]:
-        return self.count, self.noise, self.cross, self.regressors
+    def _sums(self, function: Callable[..., Array], *others: "Regression") -> "Regression":
+        """A function of the sums, here and in others."""
+        names = "count", "noise", "cross", "regressors"
+        sums = {name: function(*(getattr(each, name) for each in (self, *others))) for name in names}
+        return dataclasses.replace(self, **sums)
 
     def _residual(self, coefficients: Float[Array, "N J"]) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
         """Σ E[w zᵀ] and Σ E[w wᵀ] of w = x - coefficients z."""
