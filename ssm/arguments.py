@@ -80,7 +80,7 @@ def _counted(lead: tuple[int, ...], dtype: str) -> Array:
 
 def times_of(lead: tuple[int, ...], padding: Array | None) -> Array:
     """0, 1, ...; in padding time stands still, so that what is keyed or looked up by t does not see it."""
-    times = _counted(tuple(lead), "int64" if jax.config.jax_enable_x64 else "int32")
+    times = _counted(tuple(lead), jnp.result_type(int).name)
     if padding is None:
         return times
     return jnp.minimum(times, jnp.sum(~padding, axis=-1, keepdims=True, dtype=times.dtype) - 1)

@@ -167,7 +167,7 @@ def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) ->
         sensitivities = jax.tree.map(often, sensitivities)
     *sums, state, seen = sensitivities
     flat = lambda array: array.reshape(-1, array.shape[-1])
-    return Sensitivities(*map(add_up, sums), flat(state), flat(seen))
+    return Sensitivities._make([*map(add_up, sums), flat(state), flat(seen)])
 
 
 def now(seen: Seen, after: Slope) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
