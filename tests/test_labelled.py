@@ -7,7 +7,7 @@ import oracles
 import pytest
 
 import ssm
-from ssm.emissions import Labelled, LinearRegression, Normal
+from ssm.emissions import Labelled, LinearRegression, Normal, Product, Tied
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -82,9 +82,20 @@ def test_labels_stand_beside_the_inputs_of_the_emission() -> None:
 
 
 def test_particles_would_ignore_labels_and_say_so() -> None:
-    for emission in (Labelled(plain()), ssm.emissions.Tied(Labelled(plain()), [0, 1])):
+    for emission in (Labelled(plain()), Tied(Labelled(plain()), [0, 1])):
         with pytest.raises(TypeError, match="labels .* would be ignored"):
             ssm.ParticleFilter(ssm.HMM(INITIAL, TRANSITION, emission), 8)
+
+
+def test_labels_of_one_part_of_a_product_are_refused_and_those_of_the_whole_are_evidence() -> None:
+    """Beside a part that does not know them, labels would be lost where y is missing."""
+    parts = plain(), Normal([0.5, -0.5], [1.0, 1.0])
+    for labelled in (Labelled(parts[0]), Tied(Labelled(parts[0]), [0, 1])):
+        with pytest.raises(ValueError, match=r"Labelled at index 1; .*Labelled\(Product"):
+            Product(parts[1], labelled)
+    model = ssm.HMM(INITIAL, TRANSITION, Labelled(Product(*parts)))
+    smoothed = ssm.smooth(model, np.zeros((6, 2)), {"labels": LABELS}, mask=MASK).smoothed.probs
+    np.testing.assert_array_equal(smoothed[3], [1, 0])
 
 
 def test_labels_that_are_no_states_are_named() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -140,3 +141,9 @@ class Labelled(AbstractWrapped):
         """-inf, or NaN, which poisons the evidence, where the label is no state."""
         valid = (labels >= UNKNOWN) & (labels < self.num_states)
         return jnp.where(valid, -jnp.inf, jnp.nan)[..., None].astype(float_dtype(self))
+
+
+def has_labels(model: PyTree) -> bool:
+    """Whether there is a `Labelled` anywhere in it."""
+    labelled = lambda part: isinstance(part, Labelled)
+    return any(labelled(part) for part in jax.tree.leaves(model, is_leaf=labelled))

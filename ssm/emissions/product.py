@@ -11,6 +11,7 @@ import numpy as np
 
 from ssm.distributions import MixtureOfParts, Parts, columns, width
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.labelled import has_labels
 from ssm.logspace import log
 from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -23,6 +24,7 @@ class Product(AbstractEmission):
     The columns of y (T, N) belong to the parts in turn: N_i of them for a part with vectors of N_i components, one for
     a part with scalars or symbols; symbols are written as whole numbers, and forecasts take them as numbers. Missing
     components are left to their part. All parts have K states; they read the same inputs, or none.
+    Known states are said of the whole: `Labelled(Product(...))`; ValueError for a part with labels of its own.
     M-step: that of each part. Names for `frozen`: "parts.0", "parts.1.rate" and so on.
     """
 
@@ -34,6 +36,11 @@ class Product(AbstractEmission):
                 raise TypeError(f"parts: expected families of ssm.emissions, got {type(part).__name__} at index {i}")
             if len(part.event_shape) > 1:
                 raise ValueError(f"parts: expected scalars or vectors, got events {part.event_shape} at index {i}")
+            if has_labels(part):
+                raise ValueError(
+                    "parts: a label is of the state, and so of all parts at once, got an ssm.emissions.Labelled at "
+                    f"index {i}; put it around the product: Labelled(Product(...))"
+                )
         sizes = [part.num_states for part in parts]
         if len(set(sizes)) != 1:
             raise ValueError(f"parts: expected at least one, all with the same number of states, got {sizes}")

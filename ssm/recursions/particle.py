@@ -13,7 +13,7 @@ import numpy as np
 from ssm.beliefs import Particles
 from ssm.checks import positive_int
 from ssm.distributions import Distribution, WeightedMixture
-from ssm.emissions.labelled import Labelled
+from ssm.emissions.labelled import has_labels
 from ssm.linalg import multiply
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
@@ -57,7 +57,7 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
                 "model: expected one that can be drawn from, such as ssm.StateSpaceModel, ssm.HMM or "
                 f"ssm.LinearGaussian, got {type(model).__name__}"
             )
-        if _has_labels(model):
+        if has_labels(model):
             raise TypeError(
                 "model: particles are weighed by p(y | x) alone, so the labels of an ssm.emissions.Labelled would be "
                 "ignored; filter the HMM itself, which is exact, or leave the emission unlabelled"
@@ -203,11 +203,6 @@ def systematic(key: Key, weights: Float[Array, "P"]) -> Int[Array, "P"]:
     below_one = 1 - jnp.finfo(weights.dtype).epsneg
     teeth = (jnp.arange(size).astype(weights.dtype) + jax.random.uniform(key, dtype=weights.dtype)) / size
     return jnp.searchsorted(edges / edges[-1], jnp.minimum(teeth, below_one), side="right").astype(int)
-
-
-def _has_labels(model: PyTree) -> bool:
-    labelled = lambda part: isinstance(part, Labelled)
-    return any(labelled(part) for part in jax.tree.leaves(model, is_leaf=labelled))
 
 
 def _needed(key: Key | None) -> Key:
