@@ -20,6 +20,9 @@ from ssm.shapes import Array, Float, PyTree
 # The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,
 # differences and weight decay on a model never make a NaN of a hard zero.
 IMPOSSIBLE = -1e9
+# That of an outcome that is possible, but to which a fit gave no probability at all: zero as exactly, and yet a free
+# number of the model.
+VANISHED = -1e8
 
 
 class AbstractParameter(eqx.Module):
@@ -33,9 +36,19 @@ class AbstractParameter(eqx.Module):
         """Which stored numbers are coordinates of the value: moving the others as well adds nothing; all by default."""
         return jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), self)
 
+    def moved_to(self, best: Any) -> Any:
+        """`best`, which a fit made of this and which knows nothing of the borders of this one: as its parts say."""
+        is_part = lambda node: isinstance(node, AbstractParameter) and node is not self
+        move = lambda part, new: part.moved_to(new) if is_part(part) else new
+        return jax.tree.map(move, self, best, is_leaf=is_part)
+
 
 class Simplex(AbstractParameter):
-    """Probabilities along the last axis, stored as logits; hard zeros stay exactly zero."""
+    """Probabilities along the last axis, stored as logits; hard zeros stay exactly zero.
+
+    Zeros of the value that this is made of are hard: of the structure of a model, and not free. Zeros that a fit comes
+    to are zeros for good as well, yet they count as free.
+    """
 
     logits: Float[Array, "*batch K"]
 
@@ -48,6 +61,11 @@ class Simplex(AbstractParameter):
         logits = np.asarray(self.logits)
         likeliest = np.arange(logits.shape[-1]) == np.argmax(logits, axis=-1)[..., None]
         return Simplex((logits > IMPOSSIBLE / 2) & ~likeliest)
+
+    def moved_to(self, best: "Simplex") -> "Simplex":
+        """`best`, whose zeros are hard where they are here."""
+        vanished = (best.logits <= IMPOSSIBLE / 2) & (self.logits > IMPOSSIBLE / 2)
+        return Simplex(jnp.where(vanished, jnp.asarray(VANISHED, best.logits.dtype), best.logits))
 
     @classmethod
     def of(cls, probabilities: Float[Array, "*batch K"]) -> "Simplex":
@@ -169,8 +187,10 @@ def moved(model: PyTree, best: PyTree, free: PyTree) -> PyTree:
     is_parameter = lambda node: isinstance(node, AbstractParameter)
 
     def choose(old: PyTree, new: PyTree, free: PyTree) -> PyTree:
-        if is_parameter(old) and not is_parameter(new):
-            return old
+        if is_parameter(old):
+            if not is_parameter(new):
+                return old
+            new = old.moved_to(new)
         return jax.tree.map(lambda old, new, use: new if use else old, old, new, free)
 
     return jax.tree.map(choose, model, best, free, is_leaf=is_parameter)
@@ -196,8 +216,9 @@ def leaf_names(model: PyTree) -> list[str]:
 def num_parameters(model: PyTree, frozen: tuple[str, ...] | list[str] = ()) -> int:
     """How many numbers of a model are free: those that a fit moves, and that move something.
 
-    A row of probabilities counts one less than its possible outcomes, hard zeros and given arrays none, a covariance
-    (D, D) counts D (D + 1) / 2, what several states share counts once; `frozen` as in `ssm.fit`.
+    A row of probabilities counts one less than its possible outcomes, with those to which a fit gave no probability;
+    zeros that a model was made with count none, nor do given arrays; a covariance (D, D) counts D (D + 1) / 2, what
+    several states share counts once; `frozen` as in `ssm.fit`.
     """
     return int(sum(mask.sum() for mask in jax.tree.leaves(free_entries(model, tuple(frozen)))))
 

@@ -58,6 +58,26 @@ def test_criteria_count_free_parameters_and_observed_steps():
         ssm.select({"normal": constant(1.0)}, ys, ssm.EM(1), criterion="held-out", folds=40)
 
 
+def test_what_a_fit_brings_to_zero_is_free_and_what_was_made_zero_is_not():
+    """Also after a second fit, and without a trace in the standard errors."""
+    ys = np.array([0, 0, 2, 0, 2, 2, 0, 1])  # no 3, which is possible
+    start = ssm.HMM([0.5, 0.5], np.eye(2), ssm.emissions.Categorical([[0.4, 0.0, 0.3, 0.3], [0.25, 0.25, 0.25, 0.25]]))
+    assert ssm.num_parameters(start) == 1 + 0 + 2 + 3
+    fit = ssm.fit(start, ys, ssm.EM(3, tol=0))
+    again = ssm.fit(fit.model, ys, ssm.EM(3, tol=0))
+    for each in (fit, again):
+        # The state that cannot emit 1 is impossible, so that it keeps its emission and its start is zero.
+        expected = [[0.4, 0, 0.3, 0.3], [0.5, 0.125, 0.375, 0]]
+        np.testing.assert_allclose(each.model.emission.probs, expected, rtol=1e-12, atol=0)  # zeros exactly
+        np.testing.assert_array_equal(each.model.initial, [0, 1])
+        assert each.num_parameters == 1 + 0 + 2 + 3
+    one = lambda probs: ssm.HMM([1.0], [[1.0]], ssm.emissions.Categorical([probs]))
+    found = ssm.fit(one([0.25, 0.25, 0.25, 0.25]), ys, ssm.EM(2, tol=0)).model
+    assert (ssm.num_parameters(found), ssm.num_parameters(one(found.emission.probs[0]))) == (3, 2)
+    errors = ssm.standard_errors(found, ys).emission.probs[0]
+    np.testing.assert_allclose(errors, np.sqrt([16 / 64, 7 / 64, 15 / 64, 0]) / np.sqrt(8), rtol=1e-9)
+
+
 @pytest.mark.slow
 def test_earthquakes_have_three_regimes(data: Path):
     """Zucchini & MacDonald 2009, table 6.3: stationary Poisson chains; two decimals are published."""
