@@ -174,9 +174,10 @@ def _block_diagonal(blocks: np.ndarray) -> np.ndarray:
 
 def central_differences(function: Callable, at: jax.Array, step: float = 1e-5) -> np.ndarray:
     """∂function/∂at by central differences, (*output, D) for at (D,); error about step² and 1e-16 / step."""
-    moves = step * jnp.eye(at.shape[0], dtype=at.dtype)
-    up, down = jax.vmap(lambda move: function(at + move))(moves), jax.vmap(lambda move: function(at - move))(moves)
-    return np.moveaxis(np.asarray((up - down) / (2 * step)), 0, -1)
+    moves = step * np.eye(at.shape[0], dtype=at.dtype)
+    values = jax.jit(jax.vmap(function))(np.asarray(at) + np.concatenate([moves, -moves]))
+    up, down = np.split(np.asarray(values), 2)
+    return np.moveaxis((up - down) / (2 * step), 0, -1)
 
 
 # -- textbook recursions in JAX, for autodiff to be applied to -------------------------------------------------

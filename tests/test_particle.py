@@ -160,7 +160,7 @@ def test_vanishing_noise_leaves_the_deterministic_model():
 def test_systematic_resampling_rounds_expected_counts(raw, seed):
     weights = np.asarray(raw, np.float32) + (np.sum(raw) == 0)
     weights /= weights.sum()
-    counts = np.bincount(systematic(jax.random.key(seed), jnp.asarray(weights)), minlength=len(raw))
+    counts = np.bincount(jax.jit(systematic)(jax.random.key(seed), jnp.asarray(weights)), minlength=len(raw))
     assert counts.sum() == len(raw)
     # One tooth of the comb more or less, and float32's rounding of the cumulative weights.
     assert np.max(np.abs(counts - len(raw) * weights)) < 1 + 1e-5

@@ -158,12 +158,15 @@ def test_a_chain_is_all_its_paths(kind: str) -> None:
         np.array([[1, 0, 1, 1], [1, 1, 0, 0]], bool),
     )
     given = {"inputs": us, "mask": mask, "lengths": lengths}
-    filtered, paths = ssm.filter(model, ys, **given), ssm.decode(model, ys, **given)
-    smoothed = ssm.smooth(model, ys, **given).smoothed.probs
-    together = (
-        ssm.smooth(model, ys, **given, schedule="associative").smoothed.probs if kind == "durations" else smoothed
-    )
-    counts = ssm.expected_statistics(model, ys, **given).transitions
+
+    @eqx.filter_jit
+    def answers(model: Any) -> tuple:
+        schedules = ("auto", "associative") if kind == "durations" else ("auto",)
+        smoothed = [ssm.smooth(model, ys, **given, schedule=each).smoothed.probs for each in schedules]
+        counts = ssm.expected_statistics(model, ys, **given).transitions
+        return ssm.filter(model, ys, **given), ssm.decode(model, ys, **given), smoothed, counts
+
+    filtered, paths, (smoothed, *together), counts = answers(model)
     for b, size in enumerate(lengths):
         table = np.where(mask[b, :, None], np.log(np.asarray(model.emission.probs)[:, ys[b]].T), 0)[:size]
         matrices = np.stack([dense(model.dynamics, None if us is None else us[b, t]) for t in range(size)])
@@ -171,7 +174,8 @@ def test_a_chain_is_all_its_paths(kind: str) -> None:
         np.testing.assert_allclose(filtered.log_evidence[b, :size], truth.log_evidence, **CLOSE)
         np.testing.assert_allclose(filtered.predicted.probs[b, :size], truth.predicted, **CLOSE)
         np.testing.assert_allclose(smoothed[b, :size], truth.smoothed, **CLOSE)
-        np.testing.assert_allclose(together[b, :size], truth.smoothed, **CLOSE)
+        for probs in together:
+            np.testing.assert_allclose(probs[b, :size], truth.smoothed, **CLOSE)
         np.testing.assert_allclose(paths[1][b], truth.path_log_prob, **CLOSE)
         np.testing.assert_array_equal(paths[0][b, :size], truth.path)
         if kind != "mixed":  # a driven chain keeps its moves one by one

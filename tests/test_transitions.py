@@ -100,17 +100,21 @@ def test_a_chain_is_all_its_paths(kind: str) -> None:
     us, ys, mask = inputs(model, rng, TOTAL), rng.integers(0, 4, TOTAL), np.array([1, 1, 0, 1, 1], bool)
     table = np.where(mask[:, None], np.log(np.asarray(model.emission.probs)[:, ys].T), 0)
     truth = oracles.enumerate_paths(np.asarray(model.initial), matrices(model.dynamics, us, TOTAL), table)
-    filtered = ssm.filter(model, ys, us, mask=mask)
+
+    @eqx.filter_jit
+    def answers(model: ssm.HMM) -> tuple:
+        read = {"inputs": us, "mask": mask}
+        smoothed = [ssm.smooth(model, ys, **read, schedule=each).smoothed.probs for each in ("auto", "associative")]
+        counts = ssm.expected_statistics(model, ys, **read).transitions
+        return ssm.filter(model, ys, **read), smoothed, ssm.decode(model, ys, **read), counts
+
+    filtered, smoothed, (path, score), counts = answers(model)
     np.testing.assert_allclose(filtered.log_evidence, truth.log_evidence, **CLOSE)
     np.testing.assert_allclose(filtered.predicted.probs, truth.predicted, **CLOSE)
-    smoothed = ssm.smooth(model, ys, us, mask=mask)
-    np.testing.assert_allclose(smoothed.smoothed.probs, truth.smoothed, **CLOSE)
-    together = ssm.smooth(model, ys, us, mask=mask, schedule="associative")
-    np.testing.assert_allclose(together.smoothed.probs, truth.smoothed, **CLOSE)
-    path, score = ssm.decode(model, ys, us, mask=mask)
+    for probs in smoothed:
+        np.testing.assert_allclose(probs, truth.smoothed, **CLOSE)
     np.testing.assert_array_equal(path, truth.path)
     np.testing.assert_allclose(score, truth.path_log_prob, **CLOSE)
-    counts = ssm.expected_statistics(model, ys, us, mask=mask).transitions
     if kind in ("homogeneous", "banded", "sticky"):
         np.testing.assert_allclose(counts, truth.transitions, **CLOSE)
     if kind == "sparse":
