@@ -51,12 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_teardown() -> None:
-    """Forget compiled programs before the operating system's limit of 65530 memory maps a process is near.
+    """Forget compiled programs before they fill the memory, or the 65530 memory maps that a process may have.
 
-    Each program maps a few regions; beyond the limit the compiler crashes.
+    Each program maps a few regions, which together take some 0.3 MB; beyond the limit of maps the compiler crashes.
     """
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+    if maps.exists() and maps.read_bytes().count(b"\n") > 15_000:
         jax.clear_caches()
 
 
