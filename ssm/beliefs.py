@@ -7,8 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.distributions import log_normal_density
+from ssm.linalg import condition, multiply, solve_lower, triangular_root
 from ssm.logspace import log
-from ssm.shapes import Array, Float, Int, Key, PyTree
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 
 
 class Categorical(eqx.Module):
@@ -32,9 +34,29 @@ class Gaussian(eqx.Module):
         """root @ rootᵀ."""
         return jnp.matmul(self.root, jnp.swapaxes(self.root, -1, -2), precision="highest")
 
+    @property
+    def spread(self) -> Float[Array, "*batch D D"]:
+        """The root, for a distribution to read out."""
+        return self.root
+
     def sample(self, key: Key) -> Float[Array, "D"]:
         """One point."""
         return self.mean + self.root @ jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def moved(self, matrix: Float[Array, "M D"], offset: Float[Array, "M"], noise: Array) -> "Gaussian":
+        """The belief about matrix x + offset + noise ε: the root of F P Fᵀ + L Lᵀ by one QR."""
+        spread = jnp.concatenate([multiply(matrix, self.root), noise], axis=1)
+        return Gaussian(multiply(matrix, self.mean) + offset, triangular_root(spread))
+
+    def given(
+        self, matrix: Float[Array, "N D"], noise: Float[Array, "N N"], residual: Float[Array, "N"]
+    ) -> "tuple[Gaussian, Scalar]":
+        """The belief once matrix (x - mean) + noise ε is `residual`, and the log-density of that."""
+        # 1. [[H L, R½], [L, 0]] is a root of the joint covariance of (y, x); 2. made triangular,
+        # [[S½, 0], [G, P½]], it shows the innovation covariance S, the gain G S^-½ and the posterior root.
+        innovation, gain, root = condition(matrix, self.root, noise)
+        mean = self.mean + multiply(gain, solve_lower(innovation, residual))
+        return Gaussian(mean, root), log_normal_density(residual, innovation)
 
 
 class Point(eqx.Module):

@@ -115,6 +115,14 @@ def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
     return jax.lax.fori_loop(0, size, orthonormalise, (nothing, nothing))[1]
 
 
+def condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first)."""
+    seen, size = matrix.shape[0], root.shape[0]
+    joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
+    lower = triangular_root(joint)
+    return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
+
+
 def empty_pivots(root: Float[Array, "D D"]) -> Bool[Array, "D"]:
     """Rows of a triangular root that add no variance beyond rounding to what the rows above explain."""
     spread = jnp.sqrt(jnp.sum(root**2, axis=1))

@@ -7,7 +7,7 @@ so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A
 starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 """
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.shapes import Array, Bool, Count, Key, PyTree, Scalar
 
 Belief = TypeVar("Belief")
+Protocol = TypeVar("Protocol")
 
 
 class Step(eqx.Module):
@@ -135,6 +136,10 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """A prior that is certain of one state, drawn from it, for drawing sequences; a point is certain already."""
         return prior
 
+    def offers(self, protocol: type) -> bool:
+        """Whether a member whose class has a protocol can do, with its parameters, what that asks; see `offers`."""
+        return True
+
     @property
     def predicts_at_once(self) -> bool:
         """Whether predicting for all times at once, after the scan, is cheaper than keeping predictions."""
@@ -219,6 +224,13 @@ class AbstractStateSpace(AbstractModel):
     def observation(self, state: PyTree, u: PyTree) -> Any:
         """p(y_t | x_t, u_t)."""
         raise NotImplementedError
+
+
+def offers(recursion: Any, protocol: type[Protocol]) -> TypeGuard[Protocol]:
+    """Whether a member follows a protocol, such as `AbstractParallelRecursion`, and can with the parameters it has."""
+    return isinstance(recursion, protocol) and (
+        not isinstance(recursion, AbstractRecursion) or recursion.offers(protocol)
+    )
 
 
 def partly_missing(steps: Step) -> bool:

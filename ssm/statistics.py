@@ -18,7 +18,7 @@ from ssm.data import Sequences, observe, over_sequences
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
+from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step, offers
 from ssm.recursions.backward import smooth_backward
 from ssm.scan import predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
@@ -71,7 +71,7 @@ def Q(model: AbstractExpectation, statistics: PyTree, ys: Array, inputs: PyTree 
 
 
 def _check_tractable(model: AbstractRecursion, verb: str) -> None:
-    if not isinstance(model, AbstractExpectation):
+    if not offers(model, AbstractExpectation):
         raise TypeError(
             f"model: {verb} needs a model with tractable expected statistics, such as ssm.HMM, "
             f"got {type(model).__name__}; gradient methods (ssm.SGD) do without"
@@ -115,7 +115,7 @@ def evidence_of(
 def _evidence(
     model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, fast: bool
 ) -> Float[Array, "*B"]:
-    if isinstance(model, AbstractDifferentiable):
+    if offers(model, AbstractDifferentiable):
         return _exact_evidence((model, steps), schedule, fast)
     return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1])
 

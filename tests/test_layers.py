@@ -12,7 +12,7 @@ LAYERS = [
     # 0  words and arithmetic
     ["shapes", "trees", "logspace", "linalg", "checks", "distributions", "parameters", "extras", "climbing"],
     # 1  what is known at one instant
-    ["beliefs", "likelihoods"],
+    ["beliefs", "diffuse", "likelihoods"],
     # 2  functions between beliefs, as data
     ["maps"],
     # 3  the idea: one step, the ways to walk, the one driver

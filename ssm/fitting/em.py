@@ -12,6 +12,7 @@ from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points, together
 from ssm.parameters import trainable
+from ssm.recursion import offers
 from ssm.trees import float_dtype
 
 
@@ -37,7 +38,7 @@ class EM(eqx.Module):
     def fit(self, job: Job) -> Fit:
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, frozen = job.model, job.sequences, job.validation, job.frozen
-        if not isinstance(model, AbstractExpectation):
+        if not offers(model, AbstractExpectation):
             raise TypeError(
                 f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD"
             )

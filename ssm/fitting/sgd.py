@@ -14,7 +14,7 @@ from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
 from ssm.parameters import trainable
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key, PyTree
 from ssm.trees import float_dtype
@@ -82,7 +82,7 @@ class SGD(eqx.Module):
         return _result(job, course, fixed, plan.batch_size is None)
 
     def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
-        if self.truncate is not None and isinstance(model, AbstractExpectation):
+        if self.truncate is not None and offers(model, AbstractExpectation):
             raise ValueError(
                 f"truncate: the gradient of a {type(model).__name__} is its expected statistics, "
                 "with nothing to truncate"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.parameters import constrain, moved, trainable
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion, Step, offers
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.trees import index, length, stack
 
@@ -24,7 +24,7 @@ def starting_points(
     """
     models = [model]
     if restarts > 1:
-        if not isinstance(model, AbstractExpectation):
+        if not offers(model, AbstractExpectation):
             raise TypeError(
                 f"restarts: no random {type(model).__name__} can be made from the data; fit several models that you "
                 "make yourself, and keep the one of the highest objective"

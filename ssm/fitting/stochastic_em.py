@@ -16,6 +16,7 @@ from ssm.fitting.job import Job, run
 from ssm.fitting.online import Whole, run_epochs, start, total_evidence
 from ssm.fitting.result import Fit, finished
 from ssm.parameters import constrain, trainable
+from ssm.recursion import offers
 from ssm.trees import float_dtype
 
 
@@ -51,7 +52,7 @@ class StochasticEM(eqx.Module):
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
         trainable(model, job.frozen)  # raises for names that the model does not have
-        if not isinstance(model, AbstractExpectation):
+        if not offers(model, AbstractExpectation):
             raise TypeError(
                 f"method: stochastic EM needs tractable expected statistics, which {type(model).__name__} has not; "
                 "use ssm.SGD"

@@ -21,8 +21,7 @@ class GaussianKernel(AbstractMap[Gaussian], AbstractKernel[Gaussian]):
 
     def apply(self, belief: Gaussian) -> Gaussian:
         """Mean F m + b; the root of F P Fᵀ + L Lᵀ by one QR."""
-        spread = jnp.concatenate([multiply(self.matrix, belief.root), self.noise], axis=1)
-        return Gaussian(multiply(self.matrix, belief.mean) + self.offset, triangular_root(spread))
+        return belief.moved(self.matrix, self.offset, self.noise)
 
     def sample(self, key: Key, state: Float[Array, "D"]) -> Float[Array, "D"]:
         """One draw of x' given x."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.linalg import empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
+from ssm.linalg import condition, empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
 from ssm.maps.gaussian import GaussianMap
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, PyTree
@@ -33,14 +33,6 @@ class Measurement(NamedTuple):
     y: Float[Array, "N"]
     emission: Dynamics
     num_missing: Float[Array, ""]
-
-
-def condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
-    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first)."""
-    seen, size = matrix.shape[0], root.shape[0]
-    joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
-    lower = triangular_root(joint)
-    return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
 
 
 def reversed_kernel(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array]:
@@ -121,3 +113,13 @@ def time_axis(parameters: list[tuple[str, Array | None, int]]) -> int | None:
     if len(set(sizes.values())) > 1:
         raise ValueError(f"time-varying parameters must share their leading axis T, got {sizes}")
     return next(iter(sizes.values()), None)
+
+
+def states(name: str, flags: Any, count: int) -> tuple[bool, ...] | None:
+    """Flags of D states, which decide what is compiled; None if there are none."""
+    if flags is None:
+        return None
+    given = np.asarray(flags)
+    if given.shape != (count,) or given.dtype != bool:
+        raise ValueError(f"{name}: expected ({count},) bools, one for each state, got {given.dtype} {given.shape}")
+    return tuple(given.tolist()) if given.any() else None

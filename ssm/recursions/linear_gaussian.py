@@ -2,16 +2,20 @@
 
 import dataclasses
 import math
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.beliefs import Gaussian
-from ssm.distributions import Distribution, log_normal_density, multivariate_normal
-from ssm.expectation import AbstractExpectation
-from ssm.linalg import multiply, solve_lower
+from ssm.diffuse import DiffuseGaussian
+from ssm.distributions import Distribution, multivariate_normal
+from ssm.expectation import AbstractDifferentiable, AbstractExpectation
+from ssm.linalg import multiply
+from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.maps.slopes import Slope
 from ssm.parameters import Covariance
@@ -25,7 +29,6 @@ from ssm.recursions.gaussian_steps import (
     Known,
     Measurement,
     at_times,
-    condition,
     conditioned,
     covariance_of,
     filled,
@@ -33,14 +36,19 @@ from ssm.recursions.gaussian_steps import (
     measure,
     offsets,
     reversed_kernel,
+    states,
     time_axis,
 )
 from ssm.recursions.riccati import Gains, System
 from ssm.shapes import Array, Float, Key, Scalar
 
+Belief: TypeAlias = Gaussian | DiffuseGaussian
+
+_WITHOUT_DIFFUSE = (AbstractParallelRecursion, AbstractDifferentiable, AbstractExpectation)
+
 
 @final
-class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Gaussian], AbstractStateSpace):
+class LinearGaussian(AbstractExpectation[Belief], AbstractParallelRecursion[Belief], AbstractStateSpace):
     """A linear state seen through linear, noisy eyes.
 
         x_1 ~ N(initial_mean, initial_covariance)
@@ -60,6 +68,13 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
     so that a component without noise keeps its row of the matrix, too; it leaves parameters that vary in time as they
     are, and beside a noise covariance that does, the matrix, bias and input of the same equation. SGD and LBFGS move
     all of them.
+
+    `diffuse` (D,), True where nothing at all is known of a state of x_1, whose entries of the initial mean and
+    covariance are then not read: variance κ → ∞, exactly (Koopman 1997; `ssm.diffuse`). Every observed component that
+    resolves a diffuse direction adds -½ log 2π - ½ log F_∞ to the evidence, as in Durbin & Koopman 2012, section 7.2,
+    and in statsmodels (KFAS leaves the -½ log 2π out), that is log p(y) + (d/2) log κ once d of them are resolved.
+    Until then the variance of a state is infinite, its mean stands for nothing, and its draws are NaN. Such a model is
+    walked in order, its gradient is that of the walk, EM does not take it, and there is no draw to begin a simulation.
     """
 
     initial_mean: Float[Array, "D"]
@@ -72,6 +87,7 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
     emission_bias: Float[Array, "*T N"] | None
     transition_input: Float[Array, "*T D U"] | None
     emission_input: Float[Array, "*T N U"] | None
+    diffuse: tuple[bool, ...] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -87,11 +103,6 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
         emission_input: Array | None = None,
         diffuse: Array | None = None,
     ):
-        if diffuse is not None:
-            raise NotImplementedError(
-                "diffuse: exact diffuse initialisation is not there yet; give those states a large "
-                "initial_covariance, such as 1e6 times the variance of the data"
-            )
         self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
         state = self.initial_mean.shape[0]
         self._initial_covariance = covariance_of("initial_covariance", initial_covariance, (state, state))
@@ -106,6 +117,7 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
         inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
         self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
         time_axis(self._timed())
+        self.diffuse = states("diffuse", diffuse, state)
 
     # -- parameters -------------------------------------------------------------------------------------------
 
@@ -190,32 +202,33 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
         bias = jnp.zeros(self.event_shape, dtype) if self.emission_bias is None else self.emission_bias
         return filled(u.emission, Dynamics(self.emission_matrix, bias, self._emission_covariance.lower))
 
-    def init(self, u: Known, *, key: Key | None = None) -> Gaussian:
+    def init(self, u: Known, *, key: Key | None = None) -> Belief:
         """The initial distribution."""
-        return Gaussian(self.initial_mean, self._initial_covariance.lower)
+        mean, root = self.initial_mean, self._initial_covariance.lower
+        if self.diffuse is None:
+            return Gaussian(mean, root)
+        flat = np.array(self.diffuse)
+        loading = jnp.eye(len(flat), dtype=mean.dtype)[:, flat]
+        return DiffuseGaussian(jnp.where(flat, 0, mean), jnp.where(flat[:, None], 0, root), loading)
 
-    def predict(self, belief: Gaussian, u: Known, *, key: Key | None = None) -> Gaussian:
+    def predict(self, belief: Belief, u: Known, *, key: Key | None = None) -> Belief:
         """F m + b, and the root of F P Fᵀ + Q."""
-        return GaussianKernel(*self._transition(u)).apply(belief)
+        return belief.moved(*self._transition(u))
 
     def update(
-        self, prior: Gaussian, u: Known, y: Float[Array, "N"] | Measurement, *, key: Key | None = None
-    ) -> tuple[Gaussian, Scalar]:
-        """Condition on y: one QR of the root of the joint of (y, x)."""
+        self, prior: Belief, u: Known, y: Float[Array, "N"] | Measurement, *, key: Key | None = None
+    ) -> tuple[Belief, Scalar]:
+        """Condition on y."""
         (matrix, offset, noise), value, missing = self._measured(u, y)
-        # 1. [[H L, R½], [L, 0]] is a root of the joint covariance of (y, x); 2. made triangular,
-        # [[S½, 0], [G, P½]], it shows the innovation covariance S, the gain G S^-½ and the posterior root.
-        innovation, gain, root = condition(matrix, prior.root, noise)
         residual = value - multiply(matrix, prior.mean) - offset
-        mean = prior.mean + multiply(gain, solve_lower(innovation, residual))
+        posterior, log_density = prior.given(matrix, noise, residual)
         # A missing component reads zero with unit variance: take its -½ log 2π out again.
-        unread = missing * 0.5 * jnp.log(2 * jnp.pi).astype(residual.dtype)
-        return Gaussian(mean, root), log_normal_density(residual, innovation) + unread
+        return posterior, log_density + missing * 0.5 * jnp.log(2 * jnp.pi).astype(residual.dtype)
 
-    def emit(self, prior: Gaussian, u: Known) -> Distribution:
+    def emit(self, prior: Belief, u: Known) -> Distribution:
         """N(H m + d, H P Hᵀ + R)."""
-        seen = GaussianKernel(*self._emission(u)).apply(prior)
-        return multivariate_normal(seen.mean, seen.root)
+        seen = prior.moved(*self._emission(u))
+        return multivariate_normal(seen.mean, seen.spread)
 
     def lift(self, u: Known, y: Float[Array, "N"] | Measurement | None) -> GaussianMap:
         """p(x_t | x_{t-1}, y_t) and p(y_t | x_{t-1}) in square-root form (Yaghoobi et al. 2022, eqs. 8-10)."""
@@ -226,9 +239,11 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
         emission, value, _ = self._measured(u, y)
         return conditioned(transition, emission, value)
 
-    def reverse(self, filtered: Gaussian, predicted: Gaussian, u: Known) -> GaussianKernel:
+    def reverse(self, filtered: Belief, predicted: Belief, u: Known) -> GaussianKernel | DiffuseKernel:
         """The Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), in square-root form."""
         matrix, _, noise = self._transition(u)
+        if isinstance(filtered, DiffuseGaussian) and isinstance(predicted, DiffuseGaussian):
+            return DiffuseKernel.reversed(filtered, predicted, matrix, noise)
         gain, root = reversed_kernel(matrix, filtered.root, noise)
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
 
@@ -238,12 +253,16 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
             return y.emission, y.y, y.num_missing
         return self._emission(u), y, 0.0
 
+    def offers(self, protocol: type) -> bool:
+        """With a diffuse start, only what is done in order."""
+        return self.diffuse is None or protocol not in _WITHOUT_DIFFUSE
+
     # -- covariances once, and means side by side -------------------------------------------------------------------
 
     @property
     def runs_side_by_side(self) -> bool:
         """With matrices that do not vary in time; offsets may."""
-        return not any(self._varying())
+        return self.diffuse is None and not any(self._varying())
 
     def takes_side_by_side(self, steps: Step) -> bool:
         """With nothing missing: what is seen then changes no covariance."""
@@ -386,6 +405,11 @@ class LinearGaussian(AbstractExpectation[Gaussian], AbstractParallelRecursion[Ga
 
     def initial_state(self, u: Known) -> Distribution:
         """N(initial_mean, initial_covariance)."""
+        if self.diffuse is not None:
+            raise ValueError(
+                "diffuse: a state of infinite variance cannot be drawn; simulate a model without `diffuse`, whose "
+                "initial_mean and initial_covariance say where to start"
+            )
         return multivariate_normal(self.initial_mean, self._initial_covariance.lower)
 
     def next_state(self, state: Float[Array, "D"], u: Known) -> Distribution:

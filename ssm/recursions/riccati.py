@@ -5,8 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import add_up, empty_pivots, multiply, solve_lower, triangular_root
-from ssm.recursions.gaussian_steps import condition
+from ssm.linalg import add_up, condition, empty_pivots, multiply, solve_lower, triangular_root
 from ssm.shapes import Array, Flag, Float
 
 # An entry of a covariance has come to rest when it changes by less than this many epsilons in a step, and what is

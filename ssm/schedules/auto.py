@@ -2,7 +2,7 @@
 
 import jax
 
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion
+from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, offers
 from ssm.schedules.associative import Associative
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.blocked import Blocked
@@ -54,7 +54,7 @@ def choose(recursion: AbstractRecursion, shape: tuple[int, ...] | None = None) -
     the processor best (`python -m benchmarks schedules_vs_length side_by_side`). On accelerators each scan step costs
     kernel launches, so parallel recursions are composed; that choice is by depth alone and not yet measured.
     """
-    if jax.default_backend() != "cpu" and isinstance(recursion, AbstractParallelRecursion):
+    if jax.default_backend() != "cpu" and offers(recursion, AbstractParallelRecursion):
         return Associative()
     if shape is not None and recursion.gains_side_by_side(shape):
         return SideBySide()

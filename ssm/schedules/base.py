@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import equinox as eqx
 
 from ssm.maps.base import AbstractMap
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion, Step, offers
 from ssm.shapes import PyTree
 from ssm.trees import reverse
 
@@ -41,4 +41,4 @@ class AbstractSchedule(eqx.Module):
 
     def supports(self, recursion: AbstractRecursion) -> bool:
         """Whether this schedule can walk this recursion."""
-        return isinstance(recursion, self.requires)
+        return offers(recursion, self.requires)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, Step
+from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, Step, offers
 from ssm.schedules.associative import Associative, compose
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.sequential import Sequential, walk_in_order
@@ -52,7 +52,7 @@ class Blocked(AbstractSchedule):
 
     def supports(self, recursion: AbstractRecursion) -> bool:
         """Composition across blocks needs a parallel recursion; checkpointing does not."""
-        return isinstance(self.across, Sequential) or isinstance(recursion, AbstractParallelRecursion)
+        return isinstance(self.across, Sequential) or offers(recursion, AbstractParallelRecursion)
 
 
 def as_blocks(steps: Step, size: int) -> Step:
