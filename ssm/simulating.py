@@ -44,10 +44,10 @@ def draw_path(model: Any, belief: Any, steps: Step, key: Key) -> tuple[PyTree, A
     for_start, for_steps = jax.random.split(key)
     draw: Any = _draw_state if isinstance(model, AbstractStateSpace) else _draw_belief
 
-    def body(carry: tuple[Any, Array], step: Step) -> tuple[Any, tuple[PyTree, Array]]:
+    def body(carry: tuple[Any, Array | None], step: Step) -> tuple[Any, tuple[PyTree, Array]]:
         state, started = carry
         state, seen, y = draw(model, state, started, step.u, jax.random.fold_in(for_steps, step.t))
-        return (state, jnp.ones((), bool)), (seen, y)
+        return (state, None if started is None else jnp.ones((), bool)), (seen, y)
 
     first = index(steps.u, 0)
     if belief is not None:
@@ -56,22 +56,23 @@ def draw_path(model: Any, belief: Any, steps: Step, key: Key) -> tuple[PyTree, A
         start = model.initial_state(first).sample(seed=for_start)
     else:
         start = model.init(first, key=for_start)
-    carry = (start, jnp.asarray(belief is not None))
+    carry = (start, jnp.zeros((), bool) if belief is None else None)  # None: no start is ever drawn
     return jax.lax.scan(body, carry, steps)[1]
 
 
-def _draw_state(model: AbstractStateSpace, state: PyTree, started: Array, u: PyTree, key: Key):
+def _draw_state(model: AbstractStateSpace, state: PyTree, started: Array | None, u: PyTree, key: Key):
     """x_t from x_{t-1} (or from the initial distribution), then y_t from x_t."""
     for_state, for_y = jax.random.split(key)
-    first = model.initial_state(u).sample(seed=for_state)
-    state = select(started, model.next_state(state, u).sample(seed=for_state), first)
+    after = model.next_state(state, u).sample(seed=for_state)
+    state = after if started is None else select(started, after, model.initial_state(u).sample(seed=for_state))
     return state, state, model.observation(state, u).sample(seed=for_y)
 
 
-def _draw_belief(model: AbstractRecursion, belief: Any, started: Array, u: PyTree, key: Key):
+def _draw_belief(model: AbstractRecursion, belief: Any, started: Array | None, u: PyTree, key: Key):
     """Move the belief, make it certain of a state, draw y_t from what it predicts, and correct it by that very draw."""
     for_move, for_y, for_update = jax.random.split(key, 3)
-    prior = select(started, model.predict(belief, u, key=for_move), model.init(u, key=for_move))
+    prior = model.predict(belief, u, key=for_move)
+    prior = prior if started is None else select(started, prior, model.init(u, key=for_move))
     prior = model.draw_state(prior, jax.random.fold_in(for_move, 1))
     y = model.emit(prior, u).sample(seed=for_y)
     return model.absorb(prior, u, y, key=for_update), prior.state, y

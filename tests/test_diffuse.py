@@ -273,6 +273,7 @@ def test_draws_and_forecasts_of_what_is_unknown() -> None:
     paths = ssm.posterior_sample(model, jax.random.key(0), ys, 3, mask=mask)
     np.testing.assert_array_equal(np.isnan(paths[:, 0]), np.broadcast_to(FLAT & [False, True, True], (3, 3)))
     assert np.all(np.isfinite(paths[:, 1:]))
+    assert np.all(np.isfinite(ssm.forecast(model, ys, 2, mask=mask).sample(jax.random.key(1), 3)))
     blind = ssm.forecast(model, ys, 2, mask=mask & False)
     np.testing.assert_array_equal(blind.stddev[:, 0], np.inf)  # of the walk
     assert np.all(np.isfinite(blind.stddev[:, 1]))
