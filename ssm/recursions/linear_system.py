@@ -1,0 +1,191 @@
+"""The linear-Gaussian system: its parameters, what they are at one time, and what is drawn from it."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ssm import checks
+from ssm.distributions import Distribution, multivariate_normal
+from ssm.linalg import multiply
+from ssm.parameters import Covariance
+from ssm.recursion import AbstractStateSpace, Step, partly_missing
+from ssm.recursions.costate import Varying
+from ssm.recursions.gaussian_steps import (
+    Dynamics,
+    Known,
+    at_times,
+    covariance_of,
+    filled,
+    in_time,
+    measure,
+    offsets,
+    states,
+    time_axis,
+)
+from ssm.shapes import Array, Float
+
+
+class LinearSystem(AbstractStateSpace):
+    """What `ssm.LinearGaussian` is made of, before anything is inferred; see there."""
+
+    initial_mean: Float[Array, "D"]
+    _initial_covariance: Covariance
+    transition_matrix: Float[Array, "*T D D"]
+    _transition_covariance: Covariance
+    emission_matrix: Float[Array, "*T N D"]
+    _emission_covariance: Covariance
+    transition_bias: Float[Array, "*T D"] | None
+    emission_bias: Float[Array, "*T N"] | None
+    transition_input: Float[Array, "*T D U"] | None
+    emission_input: Float[Array, "*T N U"] | None
+    diffuse: tuple[bool, ...] | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        initial_mean: Array,
+        initial_covariance: Array,
+        transition_matrix: Array,
+        transition_covariance: Array,
+        emission_matrix: Array,
+        emission_covariance: Array,
+        transition_bias: Array | None = None,
+        emission_bias: Array | None = None,
+        transition_input: Array | None = None,
+        emission_input: Array | None = None,
+        diffuse: Array | None = None,
+    ):
+        self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
+        state = self.initial_mean.shape[0]
+        self._initial_covariance = covariance_of("initial_covariance", initial_covariance, (state, state))
+        self.transition_matrix = in_time("transition_matrix", transition_matrix, (state, state))
+        self._transition_covariance = covariance_of("transition_covariance", transition_covariance, (state, state))
+        self.emission_matrix = in_time("emission_matrix", emission_matrix, ("N", state))
+        seen = self.emission_matrix.shape[-2]
+        self._emission_covariance = covariance_of("emission_covariance", emission_covariance, (seen, seen))
+        self.transition_bias = in_time("transition_bias", transition_bias, (state,))
+        self.emission_bias = in_time("emission_bias", emission_bias, (seen,))
+        self.transition_input = in_time("transition_input", transition_input, (state, "U"))
+        inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
+        self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
+        time_axis(self._timed())
+        self.diffuse = states("diffuse", diffuse, state)
+
+    # -- parameters -------------------------------------------------------------------------------------------
+
+    @property
+    def initial_covariance(self) -> Float[Array, "D D"]:
+        """Covariance of x_1."""
+        return self._initial_covariance.matrix
+
+    @property
+    def transition_covariance(self) -> Float[Array, "*T D D"]:
+        """Covariance of the state noise."""
+        return self._transition_covariance.matrix
+
+    @property
+    def emission_covariance(self) -> Float[Array, "*T N N"]:
+        """Covariance of the observation noise."""
+        return self._emission_covariance.matrix
+
+    @property
+    def num_dims(self) -> int:
+        """D."""
+        return self.initial_mean.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        """U; 0 if the model reads no inputs."""
+        matrices = [m for m in (self.transition_input, self.emission_input) if m is not None]
+        return matrices[0].shape[-1] if matrices else 0
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return (self.emission_matrix.shape[-2],)
+
+    @property
+    def num_steps(self) -> int | None:
+        """T of the parameters that vary in time, or None."""
+        return time_axis(self._timed())
+
+    def _timed(self) -> list[tuple[str, Array | None, int]]:
+        """(name, array, rank when constant) of every parameter that may vary in time."""
+        return [
+            ("transition_matrix", self.transition_matrix, 2),
+            ("transition_covariance", self._transition_covariance.root, 2),
+            ("emission_matrix", self.emission_matrix, 2),
+            ("emission_covariance", self._emission_covariance.root, 2),
+            ("transition_bias", self.transition_bias, 1),
+            ("emission_bias", self.emission_bias, 1),
+            ("transition_input", self.transition_input, 2),
+            ("emission_input", self.emission_input, 2),
+        ]
+
+    # -- at one time --------------------------------------------------------------------------------------------
+
+    def prepare(self, steps: Step) -> Step:
+        """Parameters that vary in time, input effects, and partly missing vectors, for all times at once."""
+        t, u = steps.t, steps.u
+        transition = Dynamics(
+            at_times(self.transition_matrix, t, 2),
+            offsets(self.transition_bias, self.transition_input, t, u),
+            at_times(self._transition_covariance.lower, t, 2),
+        )
+        emission = Dynamics(
+            at_times(self.emission_matrix, t, 2),
+            offsets(self.emission_bias, self.emission_input, t, u),
+            at_times(self._emission_covariance.lower, t, 2),
+        )
+        known, y = Known(transition, emission), steps.y
+        if partly_missing(steps):
+            y = jax.vmap(lambda y, u, seen: measure(y, self._emission(u), seen))(y, known, steps.observed)
+        return dataclasses.replace(steps, u=known, y=y)
+
+    def _transition(self, u: Known) -> Dynamics:
+        """F, b and Q½ at one time."""
+        bias = jnp.zeros_like(self.initial_mean) if self.transition_bias is None else self.transition_bias
+        constant = Dynamics(self.transition_matrix, bias, self._transition_covariance.lower)
+        return filled(u.transition, constant)
+
+    def _emission(self, u: Known) -> Dynamics:
+        """H, d and R½ at one time."""
+        dtype = self.initial_mean.dtype
+        bias = jnp.zeros(self.event_shape, dtype) if self.emission_bias is None else self.emission_bias
+        return filled(u.emission, Dynamics(self.emission_matrix, bias, self._emission_covariance.lower))
+
+    def _offsets(self, steps: Step) -> tuple[Float[Array, "T D"], Float[Array, "T N"]]:
+        """b_t and d_t at all times."""
+        known = self.prepare(steps).u
+        at_all = lambda offset: jnp.broadcast_to(offset, (*steps.t.shape, offset.shape[-1]))
+        return at_all(self._transition(known).offset), at_all(self._emission(known).offset)
+
+    def _varying(self) -> Varying:
+        return Varying(
+            self.transition_matrix.ndim == 3,
+            self._transition_covariance.root.ndim == 3,
+            self.emission_matrix.ndim == 3,
+            self._emission_covariance.root.ndim == 3,
+        )
+
+    # -- drawing ----------------------------------------------------------------------------------------------
+
+    def initial_state(self, u: Known) -> Distribution:
+        """N(initial_mean, initial_covariance)."""
+        if self.diffuse is not None:
+            raise ValueError(
+                "diffuse: a state of infinite variance cannot be drawn; simulate a model without `diffuse`, whose "
+                "initial_mean and initial_covariance say where to start"
+            )
+        return multivariate_normal(self.initial_mean, self._initial_covariance.lower)
+
+    def next_state(self, state: Float[Array, "D"], u: Known) -> Distribution:
+        """N(F x + b, Q)."""
+        matrix, offset, root = self._transition(u)
+        return multivariate_normal(multiply(matrix, state) + offset, root)
+
+    def observation(self, state: Float[Array, "D"], u: Known) -> Distribution:
+        """N(H x + d, R)."""
+        matrix, offset, root = self._emission(u)
+        return multivariate_normal(multiply(matrix, state) + offset, root)
