@@ -1,7 +1,6 @@
 """Expectation maximisation: the statistics of the evidence, and the parameters that fit them best."""
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import positive_int
@@ -10,7 +9,7 @@ from ssm.fitting.checks import check_possible
 from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
-from ssm.fitting.starts import starting_points, together
+from ssm.fitting.starts import starting_points
 from ssm.parameters import trainable
 from ssm.recursion import offers
 from ssm.trees import float_dtype
@@ -44,7 +43,7 @@ class EM(eqx.Module):
             )
         if frozen:
             trainable(model, frozen)  # raises here, before anything runs, for names that the model does not have
-        tolerance = jnp.asarray(self.tol * job.observations, float_dtype(model))
+        tolerance = np.asarray(self.tol * job.observations, float_dtype(model))
 
         def advance(state, limit):
             return iterate(state, sequences, validation, limit, tolerance, frozen)
@@ -57,7 +56,7 @@ class EM(eqx.Module):
             """Training (with prior) and validation evidence of the last models, (2, R), and the best of them."""
             return finish(state.models, sequences, validation)
 
-        state = start(together(starting_points(model, sequences, self.restarts, frozen, job.key)))
+        state = start(starting_points(model, sequences, self.restarts, frozen, job.key))
         return _result(job, run("EM", job, self.max_iters, state, (self.restarts,), advance, check, reached))
 
 

@@ -15,7 +15,7 @@ from ssm.recursion import Step
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, PyTree
 from ssm.statistics import evidence_of, statistics_of
-from ssm.trees import float_dtype, index, length
+from ssm.trees import float_dtype, index, length, stack
 
 
 class State(NamedTuple):
@@ -26,10 +26,11 @@ class State(NamedTuple):
     finished: Bool[Array, "R"]
 
 
-def start(models: PyTree) -> State:
-    """Before the first iteration, from models with a leading axis R."""
-    restarts = length(models)
-    return State(models, jnp.full(restarts, -jnp.inf, float_dtype(models)), jnp.zeros(restarts, bool))
+@eqx.filter_jit
+def start(models: list[PyTree]) -> State:
+    """Before the first iteration, from R models."""
+    restarts = len(models)
+    return State(stack(models), jnp.full(restarts, -jnp.inf, float_dtype(models)), jnp.zeros(restarts, bool))
 
 
 @eqx.filter_jit

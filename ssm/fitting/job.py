@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from ssm.data import Sequences
@@ -65,7 +64,7 @@ def run(
     with Clock() as clock, Progress(name, total, job.observations, job.progress) as bar:
         while history.shape[-1] < total and not np.all(state.finished):
             before, began = state, clock.running
-            limit = jnp.asarray(min(CHUNK, total - history.shape[-1]))
+            limit = np.asarray(min(CHUNK, total - history.shape[-1]))
             state, scores, done = clock.call(advance, state, limit)
             count = int(done)
             history = np.concatenate([history, np.asarray(scores)[..., :count]], axis=-1)
