@@ -1,5 +1,6 @@
 """How much memory do value and gradient of a million steps take?"""
 
+import pathlib
 import resource
 import subprocess
 import sys
@@ -43,8 +44,16 @@ def measure(name: str) -> str:
     began = time.perf_counter()
     value, _ = finished(lambda: both(model, ys))
     elapsed = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return f"{total / 2**30:.2f} GiB\t{peak:.2f} GiB\t{elapsed:.2f} s\t{float(value):.0f}"
+    return f"{total / 2**30:.2f} GiB\t{peak() / 2**30:.2f} GiB\t{elapsed:.2f} s\t{float(value):.0f}"
+
+
+def peak() -> int:
+    """Bytes that this program has held at most; `getrusage` would count those of the program that started it."""
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 2**10
 
 
 if __name__ == "__main__":
