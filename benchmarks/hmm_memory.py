@@ -12,7 +12,6 @@ import ssm
 from benchmarks.timing import table
 from ssm.data import observe
 from ssm.fitting.iteration import iterate, start
-from ssm.trees import stack
 
 LENGTH, SIZE, SYMBOLS, WIDTH, INPUTS = 10_000, 64, 30, 8, 2
 
@@ -55,7 +54,7 @@ def models() -> dict[str, tuple[ssm.HMM, np.ndarray | None]]:
 def improve(model: ssm.HMM, ys: jax.Array, inputs: Any) -> Any:
     """One EM iteration."""
     tolerance = jnp.zeros((), jnp.float32)
-    return iterate(start(stack([model])), observe(model, ys, inputs), None, jnp.asarray(1), tolerance, ())
+    return iterate(start([model]), observe(model, ys, inputs), None, jnp.asarray(1), tolerance, ())
 
 
 VERBS: dict[str, Callable] = {

@@ -75,7 +75,6 @@ def onescan(problem: Problem) -> dict[str, Call]:
     from ssm.data import observe
     from ssm.fitting.iteration import iterate, start
     from ssm.parameters import constrain
-    from ssm.trees import stack
 
     model = ssm.HMM(problem.initial, problem.transition, ssm.emissions.Categorical(problem.probs))
     ys = jnp.asarray(problem.symbols[0] if len(problem.symbols) == 1 else problem.symbols)
@@ -87,7 +86,7 @@ def onescan(problem: Problem) -> dict[str, Call]:
         return Call(lambda: compiled(model, ys, lengths), lambda result: np.asarray(read(result)))
 
     sequences = observe(model, ys, lengths=lengths)
-    state, once, tolerance = start(stack([model])), jnp.asarray(1), jnp.asarray(0.0)
+    state, once, tolerance = start([model]), jnp.asarray(1), jnp.asarray(0.0)
     new = lambda result: constrain(jax.tree.map(lambda leaf: leaf[0], result[0].models)).transition
     smooth = lambda model, ys, lengths: ssm.smooth(model, ys, lengths=lengths).smoothed.probs
     decode = lambda model, ys, lengths: ssm.decode(model, ys, lengths=lengths)[0]

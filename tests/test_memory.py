@@ -12,7 +12,6 @@ import ssm
 from ssm.data import observe
 from ssm.fitting.iteration import iterate, start
 from ssm.transitions import Driven, LowRank, Sparse
-from ssm.trees import stack
 
 LENGTH, SIZE, WIDTH, INPUTS = 3000, 64, 4, 2  # longer than the length from which blocks go side by side
 ALLOWED = 4 * LENGTH * SIZE**2 / 2  # bytes: half of one float32 array; beliefs and tables take 1/64 each
@@ -21,7 +20,7 @@ ALLOWED = 4 * LENGTH * SIZE**2 / 2  # bytes: half of one float32 array; beliefs 
 def improve(model: ssm.HMM, ys: jax.Array, us: jax.Array | None) -> object:
     """One EM iteration."""
     once, tolerance = jnp.asarray(1), jnp.zeros((), jnp.float32)
-    return iterate(start(stack([model])), observe(model, ys, us), None, once, tolerance, ())
+    return iterate(start([model]), observe(model, ys, us), None, once, tolerance, ())
 
 
 VERBS: dict[str, Callable] = {
