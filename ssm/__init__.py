@@ -10,6 +10,8 @@ from ssm import transitions as transitions
 from ssm.aligning import align as align
 from ssm.best_paths import decode_best as decode_best
 from ssm.comparing import compare as compare
+from ssm.covariances import Diagonal as Diagonal
+from ssm.covariances import Spherical as Spherical
 from ssm.data import pad as pad
 from ssm.decoding import decode as decode
 from ssm.diagnosing import Residuals as Residuals

@@ -82,6 +82,14 @@ def positive(name: str, array: object, axes: Sequence[str | int]) -> Array:
     return array
 
 
+def non_negatives(name: str, array: object, axes: Sequence[str | int]) -> Array:
+    """Numbers of at least zero."""
+    array = real(name, array, axes)
+    if is_concrete(array) and (np.asarray(array) < 0).any():
+        raise ValueError(f"{name}: expected numbers of at least 0, got {_first_bad(array, np.asarray(array) < 0)}")
+    return array
+
+
 def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:
     """Symmetric and positive semi-definite in the last two axes, up to rounding."""
     array = real(name, array, axes)

@@ -7,7 +7,7 @@ A model stores what an optimiser may move freely; its properties and formulas se
     constrain(model)                  # the same model on plain arrays, as the recursions see it
 """
 
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -90,18 +90,36 @@ class Positive(AbstractParameter):
         return cls(jnp.log(value))
 
 
-class Covariance(AbstractParameter):
-    """A positive semi-definite matrix, stored as a lower-triangular square root.
+class AbstractCovariance(AbstractParameter):
+    """A positive semi-definite matrix, stored as what makes a lower-triangular square root of it.
 
     The root is what square-root filters compute with; its diagonal may be zero or negative, so singular
     covariances need no special case and gradient steps can cross zero.
     """
 
-    root: Float[Array, "*batch D D"]
-
-    def constrained(self) -> "Covariance":
+    def constrained(self) -> Self:
         """Itself: the recursions use the root, not the product."""
         return self
+
+    @property
+    def lower(self) -> Float[Array, "*batch D D"]:
+        """The lower-triangular square root."""
+        raise NotImplementedError
+
+    @property
+    def matrix(self) -> Float[Array, "*batch D D"]:
+        """root @ rootᵀ."""
+        return jnp.matmul(self.lower, jnp.swapaxes(self.lower, -1, -2), precision="highest")
+
+    def fitted(self, root: Float[Array, "*batch D D"]) -> Self:
+        """That of this structure under which noise of covariance root @ rootᵀ has the highest expected density."""
+        raise NotImplementedError
+
+
+class Covariance(AbstractCovariance):
+    """A covariance without structure, stored as its root."""
+
+    root: Float[Array, "*batch D D"]
 
     def free_entries(self) -> PyTree:
         """What lies on or below the diagonal."""
@@ -113,10 +131,9 @@ class Covariance(AbstractParameter):
         """The lower-triangular square root."""
         return jnp.tril(self.root)
 
-    @property
-    def matrix(self) -> Float[Array, "*batch D D"]:
-        """root @ rootᵀ."""
-        return jnp.matmul(self.lower, jnp.swapaxes(self.lower, -1, -2), precision="highest")
+    def fitted(self, root: Float[Array, "*batch D D"]) -> "Covariance":
+        """That of this root."""
+        return Covariance(root)
 
     @classmethod
     def of(cls, matrix: Float[Array, "*batch D D"]) -> "Covariance":

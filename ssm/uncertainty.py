@@ -10,7 +10,7 @@ import numpy as np
 
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
-from ssm.parameters import Covariance, constrain, free_entries, leaf_names
+from ssm.parameters import AbstractCovariance, constrain, free_entries, leaf_names
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
@@ -158,7 +158,7 @@ def _parameters(model: Any) -> Any:
     initial = getattr(model, "_initial", model)
     if initial is None:
         model = eqx.tree_at(lambda m: m._initial, model, model.initial, is_leaf=lambda node: node is None)
-    is_root = lambda node: isinstance(node, Covariance)
+    is_root = lambda node: isinstance(node, AbstractCovariance)
     written = jax.tree.map(lambda n: CovarianceErrors(n.matrix) if is_root(n) else n, model, is_leaf=is_root)
     return eqx.filter(written, eqx.is_inexact_array)
 

@@ -10,7 +10,18 @@ ROOT = Path(__file__).resolve().parents[1] / "ssm"
 # Layer by layer, lowest first; a folder stands for all its files. See the README's architecture section.
 LAYERS = [
     # 0  words and arithmetic
-    ["shapes", "trees", "logspace", "linalg", "checks", "distributions", "parameters", "extras", "climbing"],
+    [
+        "shapes",
+        "trees",
+        "logspace",
+        "linalg",
+        "checks",
+        "distributions",
+        "parameters",
+        "covariances",
+        "extras",
+        "climbing",
+    ],
     # 1  what is known at one instant
     ["beliefs", "diffuse", "likelihoods"],
     # 2  functions between beliefs, as data

@@ -18,7 +18,6 @@ from ssm.emissions.scatter import moments_of
 from ssm.linalg import add_up, empty_pivots, multiply
 from ssm.logspace import ratio
 from ssm.maps.slopes import Slope
-from ssm.parameters import Covariance
 from ssm.recursion import Step, flatten_steps, seen_steps
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
@@ -183,7 +182,7 @@ def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
         ends = np.cumsum(widths)
         for block, end, width in zip(part.blocks, ends, widths, strict=True):
             found[block] = coefficients[:, end - width : end].reshape(getattr(model, block).shape)
-        found[f"_{name}_covariance"] = Covariance(root)
+        found[f"_{name}_covariance"] = getattr(model, f"_{name}_covariance").fitted(root)
     return _replaced(model, found)
 
 
@@ -223,5 +222,5 @@ def restart(model: Any, key: Key, steps: Step) -> Any:
     for name, scale in scales.items():
         root = getattr(model, name).lower
         if root.ndim == 2:
-            drawn[name] = Covariance(jnp.where(jnp.any(empty_pivots(root)), root, jnp.diag(scale)))
+            drawn[name] = getattr(model, name).fitted(jnp.where(jnp.any(empty_pivots(root)), root, jnp.diag(scale)))
     return _replaced(model, drawn)

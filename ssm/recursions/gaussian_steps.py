@@ -8,7 +8,7 @@ import numpy as np
 from ssm import checks
 from ssm.linalg import condition, empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
 from ssm.maps.gaussian import GaussianMap
-from ssm.parameters import Covariance
+from ssm.parameters import AbstractCovariance, Covariance
 from ssm.shapes import Array, Bool, Float, PyTree
 
 
@@ -101,8 +101,12 @@ def in_time(name: str, array: Any, axes: tuple) -> Any:
     return checks.real(name, array, axes if np.ndim(array) != len(axes) + 1 else ("T", *axes))
 
 
-def covariance_of(name: str, array: Any, axes: tuple) -> Covariance:
-    """A covariance with or without a leading axis T; the initial one has none."""
+def covariance_of(name: str, array: Any, axes: tuple) -> AbstractCovariance:
+    """A covariance with or without a leading axis T, or one with structure; the initial one has no such axis."""
+    if isinstance(array, AbstractCovariance):
+        timed = array.lower.ndim == 3 and name != "initial_covariance"
+        checks.shape(name, array.lower, ("T", *axes) if timed else axes)
+        return array
     timed = np.ndim(array) == 3 and name != "initial_covariance"
     return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
 

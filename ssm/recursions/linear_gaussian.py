@@ -46,7 +46,8 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
 
     Shapes: (D,), (D, D), (D, D), (D, D), (N, D), (N, N); biases (D,) and (N,); inputs (D, U) and (N, U). All but
     the initial two may have a leading axis T; entry t then leads into, or is seen at, time t (entry 0 of a
-    transition moves nothing). Covariances may be singular. Raises ValueError when shapes disagree and for
+    transition moves nothing). Covariances may be singular; given as `ssm.Diagonal(variances)` or
+    `ssm.Spherical(variance, size)`, they stay so in every fit. Raises ValueError when shapes disagree and for
     asymmetric or indefinite covariances.
 
     The belief is (mean, triangular root); in order, every step is one QR factorisation of stacked roots, which keeps

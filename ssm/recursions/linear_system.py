@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.linalg import multiply
-from ssm.parameters import Covariance
+from ssm.parameters import AbstractCovariance
 from ssm.recursion import AbstractStateSpace, Step, partly_missing
 from ssm.recursions.costate import Varying
 from ssm.recursions.gaussian_steps import (
@@ -31,11 +31,11 @@ class LinearSystem(AbstractStateSpace):
     """What `ssm.LinearGaussian` is made of, before anything is inferred; see there."""
 
     initial_mean: Float[Array, "D"]
-    _initial_covariance: Covariance
+    _initial_covariance: AbstractCovariance
     transition_matrix: Float[Array, "*T D D"]
-    _transition_covariance: Covariance
+    _transition_covariance: AbstractCovariance
     emission_matrix: Float[Array, "*T N D"]
-    _emission_covariance: Covariance
+    _emission_covariance: AbstractCovariance
     transition_bias: Float[Array, "*T D"] | None
     emission_bias: Float[Array, "*T N"] | None
     transition_input: Float[Array, "*T D U"] | None
@@ -45,11 +45,11 @@ class LinearSystem(AbstractStateSpace):
     def __init__(
         self,
         initial_mean: Array,
-        initial_covariance: Array,
+        initial_covariance: Array | AbstractCovariance,
         transition_matrix: Array,
-        transition_covariance: Array,
+        transition_covariance: Array | AbstractCovariance,
         emission_matrix: Array,
-        emission_covariance: Array,
+        emission_covariance: Array | AbstractCovariance,
         transition_bias: Array | None = None,
         emission_bias: Array | None = None,
         transition_input: Array | None = None,
