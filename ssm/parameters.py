@@ -97,6 +97,8 @@ class AbstractCovariance(AbstractParameter):
     covariances need no special case and gradient steps can cross zero.
     """
 
+    root: eqx.AbstractVar[Float[Array, "*batch D D"]]  # what lies above its diagonal is not read
+
     def constrained(self) -> Self:
         """Itself: the recursions use the root, not the product."""
         return self
