@@ -47,12 +47,17 @@ from ssm.recursions.state_space import StateSpaceModel as StateSpaceModel
 from ssm.recursions.structured import HSMM as HSMM
 from ssm.recursions.structured import FactorialHMM as FactorialHMM
 from ssm.recursions.variational import VRNN as VRNN
+from ssm.residual_tests import Diagnosis as Diagnosis
+from ssm.residual_tests import diagnose as diagnose
 from ssm.selecting import Selection as Selection
 from ssm.selecting import select as select
 from ssm.simulating import simulate as simulate
 from ssm.smoothing import Smoothed as Smoothed
 from ssm.smoothing import posterior_sample as posterior_sample
 from ssm.smoothing import smooth as smooth
+from ssm.standardising import AuxiliaryResiduals as AuxiliaryResiduals
+from ssm.standardising import auxiliary_residuals as auxiliary_residuals
+from ssm.standardising import innovations as innovations
 from ssm.statistics import Q as Q
 from ssm.statistics import expected_statistics as expected_statistics
 from ssm.uncertainty import parameter_covariance as parameter_covariance

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 
 from ssm.beliefs import Categorical
@@ -23,12 +24,16 @@ class Residuals(eqx.Module):
     """Standard normal, if the model is true; (T, *event) with a leading B for batches, NaN where nothing was observed.
 
     For discrete observations a segment from `low` to `high`, in which `mid` stands for all of it; otherwise the three
-    are one.
+    are one. As an array, `mid`.
     """
 
     low: Float[Array, "..."]
     mid: Float[Array, "..."]
     high: Float[Array, "..."]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """`mid`, for NumPy."""
+        return np.array(self.mid, dtype, copy=copy)
 
 
 def residuals(
@@ -49,7 +54,9 @@ def residuals(
     `ssm.HMM`: y_t under p(y_t | all other observations), which shows outliers best; not independent. Components of a
     vector are each taken under their own marginal distribution. For discrete observations `low` is Φ⁻¹(P(Y < y)),
     `high` Φ⁻¹(P(Y <= y)), and `mid` between the two in probability. Infinite beyond what the dtype can hold: for
-    normals about 13 standard deviations in float32 and 37 in float64, for other families 5 and 8 above the median.
+    normals about 13 standard deviations in float32 and 37 in float64, for other families 5 and 8 above the median. NaN
+    where an exactly diffuse start leaves a component with infinite variance. Components of a `LinearGaussian` that are
+    to be independent of each other, too: `ssm.innovations`.
     Other arguments and errors as in `ssm.filter`; TypeError for families whose components have no known cumulative
     probability.
     """

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm.extras import demo
+from ssm.residual_tests import autocorrelations, one_sequence
 
 # Okabe & Ito 2008: told apart by people with any kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -33,6 +34,7 @@ def figure(
         ax.locator_params(nbins=6)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, linewidth=0.6)
+        ax.set_axisbelow(True)
     return made, axes
 
 
@@ -120,31 +122,56 @@ def selection(table: Any) -> Any:
     return made
 
 
-def residuals(found: Any, lags: int = 20) -> Any:
-    """`ssm.residuals` in order of time, against normal quantiles, and their autocorrelation with a 95 % band.
+def residuals(found: Any, lags: int = 20, times: np.ndarray | None = None, labels: Sequence[str] = ()) -> Any:
+    """Standardised residuals in time, their histogram over N(0, 1), their quantiles, and their autocorrelations.
 
-    Several components and sequences are strung together; what was not observed is left out.
+    `found`: what `ssm.residuals` or `ssm.innovations` returned of one sequence, (T,) or (T, N), NaN where there are
+    none; each of up to 8 components, which `labels` names, has a colour. Dashed are the bounds of 95 %, under the
+    model, for one residual and for one autocorrelation. Raises ValueError as `ssm.diagnose`, which has the tests.
     """
-    values = np.asarray(found.mid, float).ravel()
-    values = values[np.isfinite(values)]
-    made, (axes,) = figure(1, 3, width=12.0)
-    axes[0].plot(values, ".", color=COLOURS[0], markersize=3)
-    for level in (-1.96, 0.0, 1.96):
-        axes[0].axhline(level, color="black", linewidth=0.6, linestyle="--" if level else "-")
-    axes[0].set(xlabel="observation", ylabel="residual")
-    count = len(values)
-    normal = _normal_quantiles((np.arange(count) + 0.5) / count)
-    axes[1].plot(normal, np.sort(values), ".", color=COLOURS[0], markersize=3)
-    axes[1].plot(normal, normal, color="black", linewidth=0.6)
-    axes[1].set(xlabel="standard normal quantile", ylabel="residual")
-    centred = values - values.mean()
-    lags = min(lags, count - 1)
-    correlation = [(centred[lag:] @ centred[: count - lag]) / (centred @ centred) for lag in range(1, lags + 1)]
-    axes[2].bar(np.arange(1, lags + 1), correlation, width=0.4, color=COLOURS[0])
-    for bound in (-1.96, 1.96):
-        axes[2].axhline(bound / np.sqrt(count), color="black", linewidth=0.6, linestyle="--")
-    axes[2].set(xlabel="lag", ylabel="autocorrelation")
+    columns = one_sequence(found).T
+    if len(columns) > len(COLOURS):
+        raise ValueError(f"residuals: expected at most {len(COLOURS)} components, got {len(columns)}")
+    times = np.arange(columns.shape[1]) if times is None else np.asarray(times)
+    made, ((series, shape), (quantiles, memory)) = figure(2, 2)
+    for i, column in enumerate(columns):
+        series.plot(
+            times, column, ".-", markersize=4, linewidth=0.6, color=COLOURS[i], label=labels[i] if labels else None
+        )
+        there = np.sort(column[~np.isnan(column)])
+        levels = (np.arange(len(there)) + 0.5) / len(there)
+        quantiles.plot(_normal_quantiles(levels), there, ".", markersize=4, color=COLOURS[i])
+        correlation, pairs = autocorrelations(column, min(lags, len(column) - 1))
+        lag = np.flatnonzero(pairs) + 1 + 0.8 * ((i + 0.5) / len(columns) - 0.5)
+        memory.bar(lag, correlation[pairs > 0], width=0.8 / len(columns), color=COLOURS[i])
+    if labels:
+        series.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(columns))
+    edge = np.ceil(max(3.0, np.nanmax(np.abs(columns))))
+    _histogram(shape, columns, edge)
+    quantiles.plot([-edge, edge], [-edge, edge], color="black", linewidth=0.6, zorder=1)
+    _levels(series, 1.96)
+    _levels(memory, 1.96 / np.sqrt(np.sum(~np.isnan(columns), axis=1).min()))
+    series.set(xlabel="time", ylabel="standardised residual")
+    quantiles.set(xlabel="quantile of N(0, 1)", ylabel="standardised residual")
+    memory.set(xlabel="lag", ylabel="autocorrelation")
     return made
+
+
+def _histogram(ax: Any, columns: np.ndarray, edge: float) -> None:
+    """Densities of the columns, and of N(0, 1), in -edge .. edge."""
+    each = [column[~np.isnan(column)] for column in columns]
+    width = 1.0 if max(map(len, each)) < 60 else 0.5
+    ax.hist(each, np.arange(-edge, edge + width, width), density=True, color=COLOURS[: len(each)], alpha=0.55)
+    line = np.linspace(-edge, edge, 201)
+    ax.plot(line, np.exp(-(line**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=1, label="N(0, 1)")
+    ax.set(xlabel="standardised residual", ylabel="density")
+    ax.legend(frameon=False, loc="upper right")
+
+
+def _levels(ax: Any, bound: float) -> None:
+    """A line at zero, and dashed ones at the bounds."""
+    for level in (0.0, -bound, bound):
+        ax.axhline(level, color="black", linewidth=0.6, linestyle="--" if level else "-", zorder=1)
 
 
 def _normal_quantiles(levels: np.ndarray) -> np.ndarray:

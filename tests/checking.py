@@ -28,6 +28,8 @@ DOORS = {
     "ssm.selecting",
     "ssm.aligning",
     "ssm.diagnosing",
+    "ssm.residual_tests",
+    "ssm.standardising",
     "ssm.schedules.auto",
 }
 DOOR_FOLDERS = ("ssm.fitting",)

@@ -52,6 +52,8 @@ LAYERS = [
         "selecting",
         "aligning",
         "diagnosing",
+        "residual_tests",
+        "standardising",
     ],
     # 6  what stands around them
     ["datasets", "plotting", "commands", "__main__", "__init__"],

@@ -84,12 +84,23 @@ def test_residuals_of_a_true_model_are_independent_standard_normals(float64):
         ssm.residuals(model, ys, kind="ordinary")
 
 
-def test_the_figure_sorts_what_was_observed():
+def test_the_figure_shows_what_was_observed():
     z = jnp.array([0.5, jnp.nan, -1.0, 2.0, -0.5])
-    series, quantiles, correlation = plotting.residuals(ssm.Residuals(z, z, z)).axes
-    np.testing.assert_allclose(series.lines[0].get_ydata(), [0.5, -1.0, 2.0, -0.5])
+    series, shape, quantiles, memory = plotting.residuals(ssm.Residuals(z, z, z), times=np.arange(1990, 1995)).axes
+    np.testing.assert_allclose(series.lines[0].get_xydata()[2:], [[1992, -1.0], [1993, 2.0], [1994, -0.5]])
+    heights = {(bar.get_x(), bar.get_x() + bar.get_width()): bar.get_height() for bar in shape.patches}
+    assert heights[-1, 0] == 0.5 and sum(heights.values()) == pytest.approx(1)  # bins of width 1
+    np.testing.assert_allclose(shape.lines[0].get_ydata().max(), scipy.stats.norm.pdf(0), rtol=1e-3)
     np.testing.assert_allclose(quantiles.lines[0].get_ydata(), [-1.0, -0.5, 0.5, 2.0])
     np.testing.assert_allclose(quantiles.lines[0].get_xdata(), scipy.stats.norm.ppf([0.125, 0.375, 0.625, 0.875]))
-    centred = np.array([0.25, -1.25, 1.75, -0.75])
-    expected = [centred[lag:] @ centred[: 4 - lag] / (centred @ centred) for lag in (1, 2, 3)]
-    np.testing.assert_allclose([bar.get_height() for bar in correlation.patches], expected)
+    # Around their mean, 0.25; of pairs that are there.
+    expected = np.array([-1.25 * 1.75 - 1.75 * 0.75, 0.25 * -1.25 + 1.25 * 0.75, 0.25 * 1.75, -0.25 * 0.75]) / 5.25
+    np.testing.assert_allclose([bar.get_height() for bar in memory.patches], expected)
+
+
+def test_the_figure_has_a_colour_for_each_component():
+    z = np.random.default_rng(0).normal(size=(30, 2))
+    series, *_ = plotting.residuals(z, labels=["east", "north"]).axes
+    assert [text.get_text() for text in series.get_legend().get_texts()] == ["east", "north"]
+    with pytest.raises(ValueError, match="residuals: expected at most 8 components, got 9"):
+        plotting.residuals(np.eye(9))

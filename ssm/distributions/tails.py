@@ -29,7 +29,7 @@ class Tails(eqx.Module):
 def tails(distribution: Any, y: Array) -> Tails:
     """Of every component of one event, under its marginal distribution; for angles counted from -π on.
 
-    Raises TypeError for families whose components have no known marginals.
+    NaN under a normal of infinite variance. Raises TypeError for families whose components have no known marginals.
     """
     if isinstance(distribution, CircularMixture):
         return tails(distribution.parts, y)
@@ -55,6 +55,8 @@ def _of_parts(parts: Any, y: Array) -> Tails:
         return Tails(below, up_to, jnp.where(first, 1, _survival(parts, last, before)), _survival(parts, y, up_to))
     below = parts.cdf(y)
     above = _survival(parts, y, below)
+    if isinstance(parts, distrax.Normal):  # of infinite variance, as a diffuse start is: every value is its middle
+        below, above = (jnp.where(jnp.isinf(parts.scale), jnp.nan, side) for side in (below, above))
     return Tails(below, below, above, above)
 
 

@@ -1,0 +1,91 @@
+"""Prediction errors and smoothed noises of a linear-Gaussian model, each divided by its own standard deviation.
+
+With the costate (r_t, N_t) of `costate.py`, the smoothed noises and their variances, before anything is observed, are
+
+    E[ε_t | y] = R e_t,  Var = R D_t R,     D_t = S⁻¹ + Kᵀ Fᵀ N_{t+1} F K;      E[η_t | y] = Q r_t,  Var = Q N_t Q
+
+(de Jong 1989; Koopman 1993; Durbin & Koopman 2012, section 4.5). Neither Q nor R is divided by. Where the prediction is
+diffuse they hold with what the observation resolves left out of S⁻¹ and put into the gain (ibid., section 5.4).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssm.beliefs import Gaussian
+from ssm.diffuse import Conditional, DiffuseGaussian
+from ssm.linalg import empty_pivots, multiply, solve_lower
+from ssm.recursion import Step
+from ssm.recursions import costate
+from ssm.recursions.costate import Seen
+from ssm.recursions.riccati import Gains
+from ssm.schedules.base import AbstractSchedule
+from ssm.shapes import Array, Bool, Float
+
+
+class Disturbances(NamedTuple):
+    """Standardised smoothed noises, NaN where there are none."""
+
+    emission: Float[Array, "T N"]
+    transition: Float[Array, "T D"]  # entry t: the noise of the transition into t
+
+
+def innovations(model: Any, steps: Step, predicted: Gaussian | DiffuseGaussian) -> Float[Array, "T N"]:
+    """S^-½ (y - E[y_t | y_<t]), NaN where nothing was observed and where its variance is infinite or zero."""
+    prepared = model.prepare(steps)
+    seen = jax.vmap(lambda step, prior: _seen(model, step, prior))(prepared, predicted)
+    happened = costate.happened(prepared, model.event_shape[0])[2]
+    varies = jnp.any(seen.gains.whiten != 0, axis=-1)
+    return jnp.where(happened & varies, seen.surprise, jnp.nan)
+
+
+def disturbances(
+    model: Any, steps: Step, predicted: Gaussian | DiffuseGaussian, schedule: AbstractSchedule
+) -> Disturbances:
+    """Smoothed noises over their standard deviations."""
+    prepared = model.prepare(steps)
+    seen = jax.vmap(lambda step, prior: _seen(model, step, prior))(prepared, predicted)
+    after = costate.costates(seen, prepared, schedule)
+    slope, curvature = jax.vmap(costate.now)(seen, after)
+    _, moved, read = costate.happened(prepared, model.event_shape[0])
+
+    def emission(seen: Seen, after: Any, read: Bool[Array, "N"], u: Any) -> Float[Array, "N"]:
+        gains = seen.gains
+        precision = multiply(gains.whiten.T, gains.whiten) + multiply(gains.gain.T, after.covariance, gains.gain)
+        noise = jnp.where(read, seen.noise_slope(after.mean), 0)
+        precision = jnp.where(read[:, None] & read, precision, 0)
+        return jnp.where(read, _standardised(model._emission(u).root, noise, precision), jnp.nan)
+
+    def transition(slope: Array, curvature: Array, moved: Bool[Array, ""], u: Any) -> Float[Array, "D"]:
+        return jnp.where(moved, _standardised(model._transition(u).root, slope, curvature), jnp.nan)
+
+    return Disturbances(
+        jax.vmap(emission)(seen, after, read, prepared.u), jax.vmap(transition)(slope, curvature, moved, prepared.u)
+    )
+
+
+def _standardised(root: Float[Array, "D D"], slope: Float[Array, "D"], curvature: Float[Array, "D D"]) -> Array:
+    """C r over its standard deviation, of the noise C = root rootᵀ; NaN where there is no noise."""
+    covariance = multiply(root, root.T)
+    variance = jnp.sum(multiply(covariance, curvature) * covariance, axis=1)
+    return jnp.where(variance > 0, multiply(covariance, slope) / jnp.sqrt(variance), jnp.nan)
+
+
+def _seen(model: Any, step: Step, prior: Gaussian | DiffuseGaussian) -> Seen:
+    """What one prepared step says of the state; nothing where nothing was observed."""
+    (matrix, offset, noise), value, _ = model._measured(step.u, step.y)
+    flat = isinstance(prior, DiffuseGaussian)
+    gains = _resolving(prior, matrix, noise) if flat else Gains.of(prior.root, matrix, noise)
+    surprise = multiply(gains.whiten, value - multiply(matrix, prior.mean) - offset)
+    seen = Seen(model._transition(step.u).matrix, gains, surprise)
+    return seen if step.observed is None else seen.where(jnp.any(step.observed))
+
+
+def _resolving(prior: DiffuseGaussian, matrix: Float[Array, "N D"], noise: Float[Array, "N N"]) -> Gains:
+    """The gains of one step: components that resolve a diffuse direction move the state and are no surprise."""
+    seen = Conditional.of(prior, matrix, noise, jnp.eye(len(matrix), dtype=matrix.dtype))
+    whiten = solve_lower(seen.innovation, seen.residual)
+    gain = seen.shift + multiply(seen.cross, whiten)
+    log_scale = jnp.sum(jnp.log(jnp.diagonal(seen.innovation))) + seen.log_scale
+    return Gains(prior.root, seen.root, matrix, gain, whiten, log_scale, jnp.any(empty_pivots(seen.innovation)))
