@@ -116,8 +116,8 @@ def _ljung_box(column: np.ndarray, lags: Sequence[int]) -> list[tuple]:
 def _jarque_bera(column: np.ndarray) -> tuple:
     from scipy.stats import jarque_bera
 
-    statistic, p_value = jarque_bera(column[~np.isnan(column)])
-    return "Jarque-Bera", float(statistic), (2,), float(p_value)
+    found: Any = jarque_bera(column[~np.isnan(column)])
+    return "Jarque-Bera", float(found.statistic), (2,), float(found.pvalue)
 
 
 def _heteroskedasticity(column: np.ndarray) -> tuple:
