@@ -28,13 +28,13 @@ from ssm.fitting import Fit as Fit
 from ssm.fitting import StochasticEM as StochasticEM
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
+from ssm.freezing import num_parameters as num_parameters
 from ssm.lagging import FixedLag as FixedLag
 from ssm.lagging import fixed_lag as fixed_lag
 from ssm.lagging import fixed_lag_smooth as fixed_lag_smooth
 from ssm.packing import Packed as Packed
 from ssm.packing import pack as pack
 from ssm.pairs import smooth_pairs as smooth_pairs
-from ssm.parameters import num_parameters as num_parameters
 from ssm.predictive_checks import SimulatedCheck as SimulatedCheck
 from ssm.predictive_checks import simulated_check as simulated_check
 from ssm.recursions.autoregressive import ARHMM as ARHMM

@@ -1,6 +1,6 @@
 """Covariances with structure: what a model is made with, and what a fit keeps."""
 
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ class Diagonal(AbstractCovariance):
     takes the diagonal of what it would take without this structure; a variance of zero stays zero. Raises ValueError
     for negative variances. Stored as standard deviations of either sign.
     """
+
+    is_entrywise: ClassVar[bool] = True
 
     scale: Float[Array, "*batch D"]
 

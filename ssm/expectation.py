@@ -1,6 +1,6 @@
 """Members that know the gradient of their evidence, and those whose gradient is an expectation."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ssm.recursion import AbstractReversibleRecursion, Belief, Step
 from ssm.shapes import Array, Key, PyTree, Scalar
@@ -46,6 +46,9 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
 
     EM maximises Q, gradient methods climb it; both get their statistics here.
     """
+
+    # Whether the M-step knows names of single entries in `frozen` (`ssm.freezing`), and not of whole parameters alone.
+    holds_entries: ClassVar[bool] = False
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
         """Expected sufficient statistics of one sequence as observed, from its stacked beliefs and one walk back."""

@@ -7,7 +7,7 @@ A model stores what an optimiser may move freely; its properties and formulas se
     constrain(model)                  # the same model on plain arrays, as the recursions see it
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -27,6 +27,9 @@ VANISHED = -1e8
 
 class AbstractParameter(eqx.Module):
     """A constrained array stored by an unconstrained one."""
+
+    # Whether every stored number stands for one number of the value, so that single ones can be frozen.
+    is_entrywise: ClassVar[bool] = False
 
     def constrained(self) -> Any:
         """The value in the model's own units: an array, or itself where the recursions use the stored form."""
@@ -77,6 +80,8 @@ class Simplex(AbstractParameter):
 
 class Positive(AbstractParameter):
     """A positive array, stored as its logarithm."""
+
+    is_entrywise: ClassVar[bool] = True
 
     log: Float[Array, "..."]
 
@@ -163,93 +168,3 @@ def constrain(model: PyTree) -> PyTree:
     """The same model with every parameter replaced by its constrained value."""
     is_parameter = lambda node: isinstance(node, AbstractParameter)
     return jax.tree.map(lambda node: value(node) if is_parameter(node) else node, model, is_leaf=is_parameter)
-
-
-def trainable(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
-    """A tree of booleans: True at the floating-point leaves that no name in `frozen` covers.
-
-    A name is a dotted path of attributes, such as "transition" or "emission.scale"; it covers everything
-    below it. Raises ValueError for a name that the model does not have.
-    """
-    given = jax.tree.map(lambda node: isinstance(node, Constant), model, is_leaf=_is_constant)
-    given = jax.tree.leaves(jax.tree.map(lambda flag, node: jax.tree.map(lambda _: flag, node), given, model))
-    leaves, structure = jax.tree.flatten(model)
-    paths = leaf_names(model)
-    for name in frozen:
-        if not any(_covers(name, path) for path in paths):
-            known = sorted({".".join(path.split(".")[:2]) for path in paths})
-            raise ValueError(f"frozen: the model has no parameter {name!r}; it has {', '.join(known)}")
-    free = [
-        eqx.is_inexact_array(leaf) and not constant and not any(_covers(name, path) for name in frozen)
-        for path, leaf, constant in zip(paths, leaves, given, strict=True)
-    ]
-    return jax.tree.unflatten(structure, free)
-
-
-def inner(name: str, frozen: frozenset[str]) -> frozenset[str]:
-    """The frozen names below `name`, as it sees them."""
-    return frozenset(each.removeprefix(name + ".") for each in frozen if each.startswith(name + "."))
-
-
-def frozen_within(part: PyTree, name: str, frozen: frozenset[str]) -> frozenset[str]:
-    """The frozen names of the part called `name`, as it sees them: all that it has, if it is frozen as a whole."""
-    if any(_covers(each, name) for each in frozen):
-        return frozenset(path.split(".")[0] for path in leaf_names(part))
-    return inner(name, frozen)
-
-
-def moved(model: PyTree, best: PyTree, free: PyTree) -> PyTree:
-    """The parameters of `best` where `free`, the tree of `trainable`, says so, and those of `model` elsewhere.
-
-    A part of `best` that was not moved at all may have come back plain, without its stored form.
-    """
-    is_parameter = lambda node: isinstance(node, AbstractParameter)
-
-    def choose(old: PyTree, new: PyTree, free: PyTree) -> PyTree:
-        if is_parameter(old):
-            if not is_parameter(new):
-                return old
-            new = old.moved_to(new)
-        return jax.tree.map(lambda old, new, use: new if use else old, old, new, free)
-
-    return jax.tree.map(choose, model, best, free, is_leaf=is_parameter)
-
-
-def free_entries(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
-    """The model's tree with a boolean array at each leaf: True at the numbers that are free coordinates of its values.
-
-    Given numbers, hard zeros and what `frozen` covers are not. Needs concrete values.
-    """
-    is_parameter = lambda node: isinstance(node, AbstractParameter)
-    all_of = lambda leaf: np.ones(getattr(leaf, "shape", ()), bool)
-    own = lambda node: node.free_entries() if is_parameter(node) else all_of(node)
-    entries = jax.tree.map(own, model, is_leaf=is_parameter)
-    return jax.tree.map(lambda free, mask: mask & free, trainable(model, frozen), entries)
-
-
-def leaf_names(model: PyTree) -> list[str]:
-    """The dotted public name of each leaf, as `frozen` takes it."""
-    return [_dotted(path) for path, _ in jax.tree_util.tree_flatten_with_path(model)[0]]
-
-
-def num_parameters(model: PyTree, frozen: tuple[str, ...] | list[str] = ()) -> int:
-    """How many numbers of a model are free: those that a fit moves, and that move something.
-
-    A row of probabilities counts one less than its possible outcomes, with those to which a fit gave no probability;
-    zeros that a model was made with count none, nor do given arrays; a covariance (D, D) counts D (D + 1) / 2, what
-    several states share counts once; `frozen` as in `ssm.fit`.
-    """
-    return int(sum(mask.sum() for mask in jax.tree.leaves(free_entries(model, tuple(frozen)))))
-
-
-def _is_constant(node: PyTree) -> bool:
-    return isinstance(node, Constant)
-
-
-def _dotted(path: tuple) -> str:
-    """A key path as a dotted public name: the underscore of a stored field is left out."""
-    return ".".join(str(getattr(key, "name", getattr(key, "idx", key))).lstrip("_") for key in path)
-
-
-def _covers(name: str, path: str) -> bool:
-    return path == name or path.startswith(name + ".")

@@ -11,6 +11,7 @@ from ssm.checks import positive_int
 from ssm.data import observe
 from ssm.filtering import log_prob
 from ssm.fitting import Fit, fit
+from ssm.freezing import Frozen
 from ssm.recursion import AbstractRecursion, seen_steps
 from ssm.shapes import Array, Key, PyTree
 
@@ -78,7 +79,7 @@ def select(
     folds: int = 5,
     mask: Array | None = None,
     lengths: Array | None = None,
-    frozen: tuple[str, ...] | list[str] = (),
+    frozen: Frozen = (),
     key: Key | None = None,
     progress: bool = False,
 ) -> Selection:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
-from ssm.parameters import AbstractCovariance, constrain, free_entries, leaf_names
+from ssm.freezing import Frozen, free_entries, frozen_names, leaf_names
+from ssm.parameters import AbstractCovariance, constrain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
@@ -36,7 +37,7 @@ def standard_errors(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
-    frozen: tuple[str, ...] | list[str] = (),
+    frozen: Frozen = (),
     schedule: str | AbstractSchedule = "auto",
 ) -> Any:
     """Standard errors of a fitted model's parameters, or of what the function `of` makes of the model.
@@ -71,7 +72,7 @@ def parameter_covariance(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
-    frozen: tuple[str, ...] | list[str] = (),
+    frozen: Frozen = (),
     schedule: str | AbstractSchedule = "auto",
 ) -> Float[Array, "M M"]:
     """Covariance matrix of what the function `of` makes of a fitted model: how errors of its M numbers go together.
@@ -92,7 +93,7 @@ def _read(
     inputs: PyTree,
     boundary: dict[str, Any],
     of: Callable[[Any], PyTree],
-    frozen: tuple[str, ...] | list[str],
+    frozen: Frozen,
     schedule: str | AbstractSchedule,
 ) -> tuple[PyTree, list[np.ndarray], "Inverse"]:
     """What is read out, the derivatives (numbers of a leaf, P) of each of its leaves, and the inverse information."""
@@ -101,7 +102,7 @@ def _read(
         raise TypeError(f"model: the evidence of a {type(model).__name__} is drawn, and its curvature is not exact")
     sequences = observe(model, ys, inputs, **boundary)
     count_observations(sequences)
-    entries = free_entries(model, tuple(frozen))
+    entries = free_entries(model, frozen_names(model, frozen))
     names = leaf_names(model)
     size = sum(int(mask.sum()) for mask in jax.tree.leaves(entries))
     centre = jnp.zeros(size, float_dtype(model))

@@ -491,6 +491,31 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         r"frozen: expected a list .*'transition'",
     ),
+    "frozen entries of a row of probabilities": (
+        lambda: ssm.num_parameters(vector_hmm(), {"transition": np.eye(2, dtype=bool)}),
+        ValueError,
+        r"frozen: single entries of 'transition' cannot be frozen, since it is not stored entry by entry",
+    ),
+    "frozen entries of an HMM, by EM": (
+        lambda: ssm.fit(vector_hmm(), VECTORS, ssm.EM(), frozen={"emission.loc": np.eye(2, dtype=bool)}),
+        TypeError,
+        r"frozen: the M-step of a HMM holds whole parameters, not entries of them; .*ssm\.LBFGS",
+    ),
+    "frozen entries of another shape": (
+        lambda: ssm.num_parameters(vector_hmm(), {"emission.loc": np.ones((1, 2), bool)}),
+        ValueError,
+        r"frozen: 'emission.loc' has shape \(2, 2\), got a mask of shape \(1, 2\)",
+    ),
+    "a frozen entry that is not there": (
+        lambda: ssm.num_parameters(vector_hmm(), ["emission.loc[0,2]"]),
+        ValueError,
+        r"frozen: 'emission.loc' has shape \(2, 2\), got the entry \[0, 2\]",
+    ),
+    "frozen by numbers": (
+        lambda: ssm.num_parameters(vector_hmm(), {"emission.loc": np.eye(2)}),
+        TypeError,
+        r"frozen: expected True or an array of bools for 'emission.loc', got float64",
+    ),
     "method a name": (
         lambda: ssm.fit(vector_hmm(), VECTORS, "em", progress=False),
         TypeError,

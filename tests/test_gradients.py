@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from zoo import Member
 
 import ssm
-from ssm.parameters import trainable
+from ssm.freezing import trainable
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+import scipy.linalg
 import scipy.optimize
 import scipy.stats
 import zoo
@@ -131,6 +132,21 @@ def test_least_squares_are_a_maximum() -> None:
     np.testing.assert_array_equal(best[0][:, ~free], moments.coefficients[:, ~free])
     np.testing.assert_array_equal(kept[1], moments.root)
     assert value > without_noise >= start
+
+
+@pytest.mark.parametrize("rank", [3, 2])
+def test_least_squares_hold_single_entries(rank: int) -> None:
+    """Against least squares over a basis of the steps that move no held entry and stay in the range of the noise."""
+    moments = random_regression(rank)
+    held = np.zeros((3, 4), bool)
+    held[:, 1], held[0, 0], held[2, 3] = True, True, True
+    found, _ = jax.jit(lambda moments: moments.maximise(~held, keep_noise=True))(moments)
+    root = np.asarray(moments.root)[:, :rank]
+    basis = scipy.linalg.null_space(np.kron(root, np.eye(4))[held.ravel()])  # of steps (rank, J), row by row
+    curvature = basis.T @ np.kron(np.eye(rank), moments.regressors) @ basis
+    step = basis @ np.linalg.solve(curvature, basis.T @ np.asarray(moments.cross)[:rank].ravel())
+    np.testing.assert_allclose(found - moments.coefficients, root @ step.reshape(rank, 4), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(found[held], moments.coefficients[held])
 
 
 @jax.jit

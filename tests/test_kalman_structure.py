@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import zoo
 
@@ -77,3 +78,76 @@ def test_em_rises_and_keeps_structure() -> None:
 def test_wrong_structure_is_named(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+# -- entries that are given -----------------------------------------------------------------------------------------
+
+GIVEN = {
+    "transition_matrix": np.array([[True, True], [True, False]]),  # a level, and a slope that is damped
+    "emission_matrix": True,
+    "initial_mean": np.array([False, True]),
+    "initial_covariance": True,
+    "transition_covariance": np.array([False, True]),
+}
+
+
+@eqx.filter_jit
+def damped() -> ssm.LinearGaussian:
+    """A level and its slope, seen through noise."""
+    noises = ssm.Diagonal(np.array([0.3, 0.05]))
+    return ssm.LinearGaussian(
+        np.zeros(2), 0.1 * np.eye(2), np.array([[1.0, 1.0], [0.0, 0.7]]), noises, np.eye(1, 2), np.eye(1)
+    )
+
+
+def test_given_entries_are_not_counted() -> None:
+    assert ssm.num_parameters(damped(), GIVEN) == 1 + 1 + 1 + 1
+    names = ["transition_matrix[0, 0]", "transition_covariance.scale[1]"]
+    assert ssm.num_parameters(damped(), names) == ssm.num_parameters(damped()) - 2
+    assert ssm.num_parameters(damped(), {"transition_matrix": False, "initial_mean": True}) == 4 + 3 + 2 + 2 + 1
+
+
+def test_a_gradient_step_leaves_given_entries_alone() -> None:
+    """Also one that shrinks what has no gradient."""
+    ys = np.random.default_rng(0).normal(size=(8, 1))
+    optimizer = optax.adamw(0.1, weight_decay=0.5)
+    new = ssm.fit(damped(), ys, ssm.SGD(optimizer, num_epochs=2), frozen=GIVEN).model
+    old = damped()
+    spreads = lambda model: (model._transition_covariance.scale, model.transition_matrix, model.initial_mean)
+    masks = [GIVEN[name] for name in ("transition_covariance", "transition_matrix", "initial_mean")]
+    for before, after, mask in zip(spreads(old), spreads(new), masks, strict=True):
+        np.testing.assert_array_equal(after[mask], before[mask])
+        assert (after[~mask] != before[~mask]).all()
+
+
+@pytest.mark.slow
+def test_given_entries_em_and_errors() -> None:
+    """EM and L-BFGS end at one maximum; standard errors are those of differences of the evidence."""
+    _, ys = ssm.simulate(damped(), jax.random.key(0), 60)
+    frozen = {**GIVEN, "transition_covariance": np.array([False, True])}
+    em = ssm.fit(damped(), ys, ssm.EM(max_iters=2000, tol=0), frozen=frozen)
+    fit = ssm.fit(damped(), ys, ssm.LBFGS(tol=1e-13), frozen=frozen)
+    assert (np.diff(em.log_probs) > -1e-9).all() and em.num_parameters == 4
+    np.testing.assert_allclose(em.log_prob, fit.log_prob, rtol=1e-6)
+    model = fit.model
+    at = np.array([model.transition_matrix[1, 1], model.initial_mean[0]])
+    at = np.append(at, [model._transition_covariance.scale[0], model.emission_covariance[0, 0] ** 0.5])
+
+    def make(x: np.ndarray) -> ssm.LinearGaussian:
+        noises = ssm.Diagonal(jnp.stack([x[2] ** 2, model.transition_covariance[1, 1]]))
+        matrix, mean = model.transition_matrix.at[1, 1].set(x[0]), model.initial_mean.at[0].set(x[1])
+        return ssm.LinearGaussian(
+            mean, model.initial_covariance, matrix, noises, model.emission_matrix, x[3] ** 2 * np.eye(1)
+        )
+
+    evidence = jax.jit(lambda x: ssm.log_prob(make(x), ys))
+    moves = 1e-3 * np.eye(4)
+    corners = lambda a, b: (
+        (evidence(at + a + b) - evidence(at + a - b) - evidence(at - a + b) + evidence(at - a - b)) / 4e-6
+    )
+    expected = np.sqrt(np.diag(np.linalg.inv([[-corners(a, b) for b in moves] for a in moves])))
+    errors = ssm.standard_errors(model, ys, frozen=frozen)
+    found = [errors.transition_matrix[1, 1], errors.initial_mean[0]]
+    found += [errors.transition_covariance[0, 0] / (2 * at[2]), errors.emission_covariance[0, 0] / (2 * at[3])]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)  # differences of third order in steps of 1e-3
+    assert errors.transition_matrix[0, 0] == 0 and errors.transition_covariance[1, 1] == 0

@@ -19,6 +19,7 @@ LAYERS = [
         "distributions",
         "parameters",
         "covariances",
+        "freezing",
         "extras",
         "climbing",
     ],

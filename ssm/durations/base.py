@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.climbing import climb
+from ssm.freezing import trainable
 from ssm.linalg import multiply
-from ssm.parameters import AbstractParameter, trainable
+from ssm.parameters import AbstractParameter
 from ssm.shapes import Array, Float, Key, PyTree, Scalar
 from ssm.trees import select
 

@@ -1,6 +1,6 @@
 """Parameters whose borders are reached, probabilities of 0 or 1 and rates of 0, which stay; and discrete data."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from ssm.shapes import Array, Bool, Float
 
 class Probability(AbstractParameter):
     """Probabilities of one of two outcomes each, stored as logits; used as logits, which know small and large ones."""
+
+    is_entrywise: ClassVar[bool] = True
 
     logits: Float[Array, "..."]
 
@@ -47,6 +49,8 @@ class Probability(AbstractParameter):
 
 class NonNegative(AbstractParameter):
     """A non-negative array, stored as its logarithm; zeros stay exactly zero."""
+
+    is_entrywise: ClassVar[bool] = True
 
     log: Float[Array, "..."]
 

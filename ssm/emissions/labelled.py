@@ -11,8 +11,8 @@ from ssm.checks import is_concrete
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
+from ssm.freezing import frozen_within
 from ssm.logspace import log
-from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.trees import float_dtype
 

@@ -12,8 +12,8 @@ import numpy as np
 from ssm.distributions import MixtureOfParts, Parts, columns, width
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.labelled import has_labels
+from ssm.freezing import frozen_within
 from ssm.logspace import log
-from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
+from ssm.freezing import frozen_within
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.linalg import multiply
-from ssm.parameters import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

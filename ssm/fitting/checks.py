@@ -3,7 +3,9 @@
 import numpy as np
 
 from ssm.data import Sequences
+from ssm.expectation import AbstractExpectation
 from ssm.filtering import filter_sequences
+from ssm.freezing import held_entries, trainable
 from ssm.recursion import AbstractRecursion, seen_steps
 from ssm.schedules import Sequential
 
@@ -17,6 +19,16 @@ def count_observations(sequences: Sequences) -> int:
     if not seen.any():
         raise ValueError(f"ys: nothing is observed in any of the {seen.size} steps, so there is nothing to fit")
     return int(seen.sum())
+
+
+def check_frozen(model: AbstractExpectation, frozen: tuple[str, ...]) -> None:
+    """Raise, before anything runs, for names that the model does not have, and entries that its M-step cannot hold."""
+    if held_entries(model, frozen) and not model.holds_entries:
+        raise TypeError(
+            f"frozen: the M-step of a {type(model).__name__} holds whole parameters, not entries of them; freeze whole "
+            "ones, or use ssm.LBFGS or ssm.SGD"
+        )
+    trainable(model, frozen)
 
 
 def check_possible(model: AbstractRecursion, sequences: Sequences, log_probs: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from ssm.data import Sequences
 from ssm.fitting.descent import objective, total_evidence
 from ssm.fitting.job import CHUNK
 from ssm.fitting.starts import for_each, keep
+from ssm.freezing import Held
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.trees import length, select
@@ -71,7 +72,7 @@ def _lbfgs(plan: Plan) -> optax.GradientTransformation:
 @eqx.filter_jit
 def run_iterations(
     state: State,
-    fixed: PyTree,
+    fixed: Held,
     sequences: Sequences,
     validation: Sequences | None,
     plan: Plan,

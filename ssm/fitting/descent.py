@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ssm.data import Sequences
 from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
+from ssm.freezing import Held, combine
 from ssm.parameters import constrain
 from ssm.recursion import seen_steps
 from ssm.schedules import AbstractSchedule
@@ -48,7 +49,7 @@ def start(free: PyTree, optimiser: Optimiser, dtype: jnp.dtype) -> State:
 @eqx.filter_jit
 def run_epochs(
     state: State,
-    fixed: PyTree,
+    fixed: Held,
     sequences: Sequences,
     validation: Sequences | None,
     plan: Plan,
@@ -83,7 +84,7 @@ def run_epochs(
 
 
 def _one_epoch(
-    state: State, fixed: PyTree, sequences: Sequences, plan: Plan, key: Key | None
+    state: State, fixed: Held, sequences: Sequences, plan: Plan, key: Key | None
 ) -> tuple[PyTree, PyTree, Array]:
     """One pass over the data: new parameters and optimiser memory, and the evidence of the pass."""
 
@@ -121,7 +122,7 @@ def shuffled_batches(key: Key, count: int, size: int) -> tuple[Int[Array, "M siz
 
 def _loss(
     free: PyTree,
-    fixed: PyTree,
+    fixed: Held,
     sequences: Sequences,
     weights: Array | None,
     whole: Array,
@@ -129,7 +130,7 @@ def _loss(
     key: Key | None,
 ) -> Array:
     """Negative log-evidence (and log-prior) per observation; `whole` observations are in all the data."""
-    model = constrain(eqx.combine(free, fixed))
+    model = constrain(combine(free, fixed))
     log_probs = evidence_of(model, sequences, schedule, key)
     total = jnp.sum(log_probs if weights is None else jnp.where(weights, log_probs, 0))
     count = _count(sequences, weights)
@@ -139,18 +140,18 @@ def _loss(
 
 
 def total_evidence(
-    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
+    free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
 ) -> Array:
     """Log-evidence of all sequences; `fast` as in `evidence_of`."""
-    return jnp.sum(evidence_of(constrain(eqx.combine(free, fixed)), sequences, schedule, key, fast=fast))
+    return jnp.sum(evidence_of(constrain(combine(free, fixed)), sequences, schedule, key, fast=fast))
 
 
 @eqx.filter_jit
 def objective(
-    free: PyTree, fixed: PyTree, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
+    free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
 ) -> Array:
     """What is climbed: log-evidence of all sequences plus log-prior."""
-    model = constrain(eqx.combine(free, fixed))
+    model = constrain(combine(free, fixed))
     evidence = jnp.sum(evidence_of(model, sequences, schedule, key, fast=fast))
     return evidence + model.log_prior().astype(evidence.dtype)
 

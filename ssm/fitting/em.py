@@ -5,12 +5,11 @@ import numpy as np
 
 from ssm.checks import positive_int
 from ssm.expectation import AbstractExpectation
-from ssm.fitting.checks import check_possible
+from ssm.fitting.checks import check_frozen, check_possible
 from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points
-from ssm.parameters import trainable
 from ssm.recursion import offers
 from ssm.trees import float_dtype
 
@@ -41,8 +40,7 @@ class EM(eqx.Module):
             raise TypeError(
                 f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD"
             )
-        if frozen:
-            trainable(model, frozen)  # raises here, before anything runs, for names that the model does not have
+        check_frozen(model, frozen)
         tolerance = np.asarray(self.tol * job.observations, float_dtype(model))
 
         def advance(state, limit):

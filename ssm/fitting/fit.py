@@ -13,6 +13,7 @@ from ssm.fitting.lbfgs import LBFGS
 from ssm.fitting.result import Fit
 from ssm.fitting.sgd import SGD
 from ssm.fitting.stochastic_em import StochasticEM
+from ssm.freezing import Frozen, frozen_names
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 
@@ -27,7 +28,7 @@ def fit(
     lengths: Array | None = None,
     starts: Array | None = None,
     validation: Array | Mapping[str, Any] | None = None,
-    frozen: tuple[str, ...] | list[str] = (),
+    frozen: Frozen = (),
     key: Key | None = None,
     progress: bool = True,
     checkpoint: str | Path | None = None,
@@ -37,7 +38,10 @@ def fit(
     `method`: `ssm.EM(...)`, `ssm.SGD(...)`, `ssm.LBFGS(...)` or `ssm.StochasticEM(...)`. `validation`: held-out
     observations, an array like ys or a mapping with the keys ys, inputs, mask, lengths; its evidence is recorded, and
     SGD stops early and returns the best model. `frozen`: names of parameters to leave alone, such as ("transition",
-    "emission.scale"). `progress`: show a bar, if stderr is a terminal. `checkpoint`: a file to save to while fitting,
+    "emission.scale"), or a mapping of names to True or to an array of bools of the parameter's shape, True at entries
+    to leave alone: {"transition_matrix": mask, "emission_bias": True}. Where the entries of a parameter are stored on
+    their own (no rows of probabilities, no covariances but `ssm.Diagonal`); EM takes entries of `ssm.LinearGaussian`
+    alone. `progress`: show a bar, if stderr is a terminal. `checkpoint`: a file to save to while fitting,
     and to go on from if it exists. Other arguments as in `ssm.filter`.
 
     Compiled once per model structure, method and shape: a second fit of the same kind starts at once. Raises
@@ -60,18 +64,12 @@ def fit(
             sequences,
             observations=count_observations(sequences),
             validation=_held_out(model, validation),
-            frozen=_names(frozen),
+            frozen=frozen_names(model, frozen),
             key=key,
             progress=progress,
             checkpoint=checkpoint,
         )
     )
-
-
-def _names(frozen: Any) -> tuple[str, ...]:
-    if isinstance(frozen, str) or not all(isinstance(name, str) for name in frozen):
-        raise TypeError(f"frozen: expected a list of parameter names, got {frozen!r}")
-    return tuple(frozen)
 
 
 def _held_out(model: AbstractRecursion, validation: Any) -> Sequences | None:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.job import CHUNK
 from ssm.fitting.starts import for_each, keep
-from ssm.parameters import constrain, moved, trainable
+from ssm.freezing import moved
+from ssm.parameters import constrain
 from ssm.recursion import Step
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, PyTree
@@ -76,7 +77,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Array]:
         best = plain.maximise(statistics, steps, frozenset(frozen))
         reached = jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
-        return moved(model, best, trainable(model, frozen)), reached
+        return moved(model, best, frozen), reached
 
     def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
         return statistics_of(plain, steps, schedule, fast=fast)

@@ -10,9 +10,8 @@ from ssm.fitting.climb import Plan, run_iterations, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points, together
-from ssm.parameters import trainable
+from ssm.freezing import Held, combine, partition
 from ssm.schedules import resolve
-from ssm.shapes import PyTree
 from ssm.trees import float_dtype, index
 
 
@@ -43,10 +42,9 @@ class LBFGS(eqx.Module):
     def fit(self, job: Job) -> Fit:
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
-        free = trainable(model, job.frozen)
-        fixed = eqx.filter(model, free, inverse=True)
+        _, fixed = partition(model, job.frozen)
         models = starting_points(model, sequences, self.restarts, job.frozen, key)
-        starts = together([eqx.filter(each, free) for each in models])
+        starts = together([partition(each, job.frozen)[0] for each in models])
         shape = sequences.steps.t.shape if self.restarts == 1 else None
         plan = Plan(self.memory, self.line_search, resolve("auto", model, shape))
         dtype = float_dtype(model)
@@ -58,7 +56,7 @@ class LBFGS(eqx.Module):
         def check(before, history: np.ndarray, count: int) -> None:
             recent = history[0, :, -count:]
             worst = index(before.free, int(np.argmax(np.isneginf(recent).any(axis=1))))
-            check_possible(eqx.combine(worst, fixed), sequences, recent)
+            check_possible(combine(worst, fixed), sequences, recent)
 
         # The first iteration finds where the starts stand.
         state = start(starts, plan, dtype)
@@ -66,14 +64,14 @@ class LBFGS(eqx.Module):
         return _result(job, course, fixed)
 
 
-def _result(job: Job, course: Course, fixed: PyTree) -> Fit:
+def _result(job: Job, course: Course, fixed: Held) -> Fit:
     log_probs, held_out = course.history
     best = int(np.nanargmin(np.asarray(course.state.loss)))
     count = int((~np.isnan(log_probs[best])).sum())  # the start, and the iterations that it took
     return finished(
         job,
         course,
-        eqx.combine(index(course.state.free, best), fixed),
+        combine(index(course.state.free, best), fixed),
         objective=log_probs[best, count - 1],
         log_probs=log_probs[best, 1:count],
         start_log_prob=float(log_probs[best, 0]),

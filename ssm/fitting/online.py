@@ -10,7 +10,8 @@ from ssm.data import Sequences, over_sequences
 from ssm.expectation import AbstractExpectation
 from ssm.fitting.descent import shuffled_batches
 from ssm.fitting.job import CHUNK
-from ssm.parameters import constrain, moved, trainable
+from ssm.freezing import moved
+from ssm.parameters import constrain
 from ssm.recursion import Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -82,7 +83,7 @@ def _one_batch(carry: tuple, whole: Whole, batch: tuple[Array, Array, Array]) ->
     new, log_prob = _expect(plain, whole, order, weights)
     sums = plain.blend(sums, new, rate)
     best = plain.fitted(sums, frozenset(whole.frozen))
-    return (moved(model, best, trainable(model, whole.frozen)), sums), log_prob
+    return (moved(model, best, whole.frozen), sums), log_prob
 
 
 def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Array) -> tuple[PyTree, Array]:

@@ -6,7 +6,8 @@ import equinox as eqx
 import numpy as np
 
 from ssm.fitting.job import Course, Job
-from ssm.parameters import constrain, num_parameters
+from ssm.freezing import num_parameters
+from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 
 

@@ -13,10 +13,10 @@ from ssm.fitting.descent import Plan, objective, run_epochs, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
-from ssm.parameters import trainable
+from ssm.freezing import Held, combine, partition
 from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import Truncated, resolve
-from ssm.shapes import Key, PyTree
+from ssm.shapes import Key
 from ssm.trees import float_dtype
 
 
@@ -56,7 +56,7 @@ class SGD(eqx.Module):
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
         self._check_data(model, sequences, key)
-        free, fixed = eqx.partition(model, trainable(model, job.frozen))
+        free, fixed = partition(model, job.frozen)
         optimiser = Optimiser(transformation(self.optimizer, self.max_grad_norm), free)
         schedule = (
             resolve("auto", model, sequences.steps.t.shape) if self.truncate is None else Truncated(self.truncate)
@@ -69,7 +69,7 @@ class SGD(eqx.Module):
             return run_epochs(state, fixed, sequences, validation, plan, limit, tolerance, key)
 
         def check(before, history: np.ndarray, count: int) -> None:
-            check_possible(eqx.combine(before.free, fixed), sequences, history[:1, -count:])
+            check_possible(combine(before.free, fixed), sequences, history[:1, -count:])
 
         def reached(state) -> np.ndarray:
             """The objective at the last parameters, and at those that are returned."""
@@ -96,14 +96,14 @@ class SGD(eqx.Module):
             raise ValueError("key: mini-batches are shuffled; pass key=jax.random.key(seed)")
 
 
-def _result(job: Job, course: Course, fixed: PyTree, full_batch: bool) -> Fit:
+def _result(job: Job, course: Course, fixed: Held, full_batch: bool) -> Fit:
     history, validated, epochs = course.history, job.validation is not None, len(course.times)
     if full_batch:  # what entered the next epoch is what this one reached
         history = np.concatenate([history, [[course.reached[0]], [np.nan]]], axis=1)
     return finished(
         job,
         course,
-        eqx.combine(course.state.best if validated else course.state.free, fixed),
+        combine(course.state.best if validated else course.state.free, fixed),
         objective=course.reached[1],
         log_probs=history[0, -epochs:],
         start_log_prob=float(history[0, 0]),

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
-from ssm.parameters import constrain, moved, trainable
+from ssm.freezing import moved
+from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step, offers
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.trees import index, length, stack
@@ -41,7 +42,7 @@ together = eqx.filter_jit(stack)
 
 @eqx.filter_jit
 def _random(model: AbstractExpectation, steps: Step, frozen: tuple[str, ...], key: Key) -> PyTree:
-    return moved(model, constrain(model).restart(key, steps), trainable(model, frozen))
+    return moved(model, constrain(model).restart(key, steps), frozen)
 
 
 def for_each(function: Callable[[Any], PyTree], starts: PyTree) -> PyTree:

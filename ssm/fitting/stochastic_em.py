@@ -11,11 +11,11 @@ import numpy as np
 from ssm.checks import positive_int
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
-from ssm.fitting.checks import check_possible
+from ssm.fitting.checks import check_frozen, check_possible
 from ssm.fitting.job import Job, run
 from ssm.fitting.online import Whole, run_epochs, start, total_evidence
 from ssm.fitting.result import Fit, finished
-from ssm.parameters import constrain, trainable
+from ssm.parameters import constrain
 from ssm.recursion import offers
 from ssm.trees import float_dtype
 
@@ -51,12 +51,12 @@ class StochasticEM(eqx.Module):
     def fit(self, job: Job) -> Fit:
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
-        trainable(model, job.frozen)  # raises for names that the model does not have
         if not offers(model, AbstractExpectation):
             raise TypeError(
                 f"method: stochastic EM needs tractable expected statistics, which {type(model).__name__} has not; "
                 "use ssm.SGD"
             )
+        check_frozen(model, job.frozen)
         whole = Whole(self._batchable(sequences), self.batch_size, job.frozen)
         if key is None:
             raise ValueError("key: mini-batches are shuffled; pass key=jax.random.key(seed)")

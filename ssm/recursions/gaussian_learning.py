@@ -15,6 +15,7 @@ import numpy as np
 
 from ssm.beliefs import Gaussian
 from ssm.emissions.scatter import moments_of
+from ssm.freezing import held_part
 from ssm.linalg import add_up, empty_pivots, multiply
 from ssm.logspace import ratio
 from ssm.maps.slopes import Slope
@@ -172,13 +173,14 @@ def _each(function: Callable[[Regression, str], Regression], statistics: Moments
 
 def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
     """The model with every parameter that is constant in time, and not frozen, where it maximises Q."""
-    held = {name.split(".")[0] for name in frozen}
-    found = {}
+    found, whole = {}, {name.split(".")[0] for name in frozen if not name.endswith("]")}
     for name, part in parts(model).items():
         widths = [block.shape[1] for block in part.blocks.values()]
-        free = np.repeat(np.array([block not in held for block in part.blocks], bool), widths)
+        held = [held_part(block, getattr(model, block).shape, frozen) for block in part.blocks]
+        held = [mask.reshape(array.shape) for mask, array in zip(held, part.blocks.values(), strict=True)]
+        free = ~np.concatenate([np.zeros((len(part.root), 0), bool), *held], axis=1)
         sums = getattr(statistics, name).total()
-        coefficients, root = sums.maximise(free, f"{name}_covariance" in held)
+        coefficients, root = sums.maximise(free, f"{name}_covariance" in whole)
         ends = np.cumsum(widths)
         for block, end, width in zip(part.blocks, ends, widths, strict=True):
             found[block] = coefficients[:, end - width : end].reshape(getattr(model, block).shape)

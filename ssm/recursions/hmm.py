@@ -12,11 +12,12 @@ from ssm.beliefs import Categorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.expectation import AbstractExpectation
+from ssm.freezing import inner
 from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
-from ssm.parameters import Simplex, inner, value
+from ssm.parameters import Simplex, value
 from ssm.recursion import (
     AbstractParallelRecursion,
     AbstractStateSpace,

@@ -1,7 +1,7 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
 import math
-from typing import Any, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import jax
 import jax.numpy as jnp
@@ -54,10 +54,11 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12). With constant matrices and
     nothing missing, covariances come to rest and means are walked side by side (`ssm.schedules.SideBySide`).
 
-    EM fits all that is constant in time and not frozen, in closed form. It keeps the range of a singular covariance,
-    so that a component without noise keeps its row of the matrix, too; it leaves parameters that vary in time as they
-    are, and beside a noise covariance that does, the matrix, bias and input of the same equation. SGD and LBFGS move
-    all of them.
+    EM fits all that is constant in time and not frozen, in closed form; where single entries are frozen
+    (`ssm.fit(..., frozen={"transition_matrix": mask})`), first the coefficients and then the noise, each given the
+    other. It keeps the range of a singular covariance, so that a component without noise keeps its row of the matrix,
+    too; it leaves parameters that vary in time as they are, and beside a noise covariance that does, the matrix, bias
+    and input of the same equation. SGD and LBFGS move all of them.
 
     `diffuse` (D,), True where nothing at all is known of a state of x_1, whose entries of the initial mean and
     covariance are then not read: variance κ → ∞, exactly (Koopman 1997; `ssm.diffuse`). Every observed component that
@@ -215,6 +216,8 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         return seen if step.observed is None else seen.where(jnp.any(step.observed))
 
     # -- learning -------------------------------------------------------------------------------------------------
+
+    holds_entries: ClassVar[bool] = True
 
     def statistics(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssm.emissions.numeric import solve_semidefinite
 from ssm.linalg import add_up, empty_pivots, multiply, semidefinite_root, solve_lower
-from ssm.shapes import Array, Float, Scalar
+from ssm.shapes import Array, Bool, Float, Scalar
 from ssm.trees import AbstractSums
 
 
@@ -97,23 +97,44 @@ class Regression(AbstractSums):
     def maximise(self, free: np.ndarray, keep_noise: bool) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
         """Coefficients and root that maximise `log_prob`: least squares, and what it leaves.
 
-        `free` (J,) says which columns of the coefficients move; the others stay as they are, and so do those along
-        which z does not vary. The new noise lies in the range of the old one.
+        `free` (J,) or (N, J) says which columns or entries of the coefficients move; the others stay as they are, and
+        so do those along which z does not vary. The new noise lies in the range of the old one. Where only some entries
+        of a column move, the coefficients are best under the old noise, and the noise is best beside the new
+        coefficients (Meng & Rubin 1993).
         """
-        columns = np.flatnonzero(free)
+        free = np.broadcast_to(free, self.cross.shape)
+        columns = np.flatnonzero(free.any(axis=0))
+        held = ~free[:, columns]
         inside, across = self.regressors[np.ix_(columns, columns)], self.cross[:, columns]
         # In units of the noise, from where the coefficients are.
         step = solve_semidefinite(inside, across.T).T if columns.size else across
+        if held.any():
+            step = step - self._pulled(step, inside, held)
         fitted = multiply(step, across.T)
         noise = self.noise - fitted - fitted.T + multiply(step, inside, step.T)
         share = noise / jnp.where(self.count > 0, self.count, 1)
         # Rounding must not end what no data could: a variance of exactly zero stays there.
         share = share + jnp.finfo(share.dtype).eps * jnp.eye(len(share), dtype=share.dtype)
-        coefficients = self.coefficients.at[:, columns].add(multiply(self.root, step))
+        coefficients = self.coefficients.at[:, columns].add(jnp.where(held, 0, multiply(self.root, step)))
         root = multiply(self.root, semidefinite_root(share))
         some = self.count > 0
         root = jnp.where(some & (not keep_noise), root, self.root)
         return jnp.where(some, coefficients, self.coefficients), root
+
+    def _pulled(
+        self, step: Float[Array, "N J"], inside: Float[Array, "J J"], held: Bool[np.ndarray, "N J"]
+    ) -> Float[Array, "N J"]:
+        """What to take from a step of the coefficients, in units of the noise, so that entries `held` do not move.
+
+        With a multiplier λ for each of them, root times this is R Λ Z⁻¹, R the covariance of the noise and Z the
+        moments of the regressors, so λ solves (R Λ Z⁻¹)_ij = (root step)_ij there: the least squares under constraints
+        of Holmes (2013), in a form that divides by no noise.
+        """
+        i, j = np.nonzero(held)
+        inverse = solve_semidefinite(inside, jnp.eye(len(inside), dtype=inside.dtype))
+        products = multiply(self.root, self.root.T)[np.ix_(i, i)] * inverse[np.ix_(j, j)]
+        multipliers = jnp.zeros_like(step).at[i, j].set(solve_semidefinite(products, multiply(self.root, step)[i, j]))
+        return multiply(self.root.T, multipliers, inverse)
 
     def blend(self, other: "Regression", rate: Array) -> "Regression":
         """(1 - rate) of this and `rate` of the other, around the other's prediction."""

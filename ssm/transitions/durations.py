@@ -8,9 +8,10 @@ import numpy as np
 
 from ssm import checks
 from ssm.durations.base import AbstractDurations, Tabulated
+from ssm.freezing import inner
 from ssm.linalg import HIGHEST, matrix_times_column, row_times_matrix
 from ssm.logspace import dot_log, log
-from ssm.parameters import Simplex, inner, value
+from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 

@@ -6,7 +6,8 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
-from ssm.parameters import Simplex, inner
+from ssm.freezing import inner
+from ssm.parameters import Simplex
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition
 from ssm.transitions.homogeneous import Homogeneous
