@@ -50,9 +50,22 @@ def test_a0_an_hmm_is_an_rnn(tmp_path):
 
 
 def test_a1_kalman_nile(tmp_path):
-    result = run("a1", tmp_path)
-    assert result["log_prob"] == pytest.approx(-641.5856, abs=2e-3)
-    assert result["gap_variance"] > 3 * result["smoothed_variance"]
+    result = run("a1", tmp_path, False)
+    assert (result["outlier"], result["break"]) == (1913, 1899)
+    statistics = [row.statistic for row in result["diagnosis"].rows]
+    assert statistics[1:] == pytest.approx([8.84, 0.05, 0.61], abs=0.005)  # Durbin & Koopman 2012, section 2.12
+    whole, bridged = result["variances"]
+    assert bridged[30] > 3 * whole[30]
+    assert (tmp_path / "a1_kalman_nile_residuals.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a1_kalman_nile_fitted():
+    result = load("a1")[0].main(None)
+    assert result["log_prob"] == pytest.approx(-633.4645636, abs=1e-6)
+    assert result["noise"] == pytest.approx(15098.52, rel=1e-4) and result["change"] == pytest.approx(
+        1469.176, rel=1e-4
+    )
 
 
 def test_a2_rnn_text(tmp_path):
