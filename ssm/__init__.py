@@ -42,6 +42,7 @@ from ssm.recursions.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.hmm import HMM as HMM
 from ssm.recursions.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.particle import ParticleFilter as ParticleFilter
+from ssm.recursions.regression_prior import RegressionPrior as RegressionPrior
 from ssm.recursions.rnn import RNN as RNN
 from ssm.recursions.state_space import StateSpaceModel as StateSpaceModel
 from ssm.recursions.structured import HSMM as HSMM

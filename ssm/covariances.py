@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.parameters import AbstractCovariance
-from ssm.shapes import Array, Float
+from ssm.shapes import Array, Float, Scalar
 
 
 @final
@@ -40,6 +40,15 @@ class Diagonal(AbstractCovariance):
         """The diagonal of root rootᵀ."""
         return Diagonal(jnp.sum(root**2, axis=-1))
 
+    def wishart(self, degrees: Scalar, scale: Float[Array, "D"]) -> tuple[Scalar, Float[Array, "D D"]]:
+        """ν + 2 of each variance, and the diagonal matrix of all Ψ."""
+        return degrees + 2, jnp.diag(scale)
+
+    @property
+    def shape_of_scale(self) -> tuple[int, ...]:
+        """(D,)."""
+        return self.scale.shape[-1:]
+
 
 @final
 class Spherical(AbstractCovariance):
@@ -68,6 +77,15 @@ class Spherical(AbstractCovariance):
     def fitted(self, root: Float[Array, "*batch D D"]) -> "Spherical":
         """The mean of the diagonal of root rootᵀ."""
         return Spherical(jnp.mean(jnp.sum(root**2, axis=-1), axis=-1), self.size)
+
+    def wishart(self, degrees: Scalar, scale: Scalar) -> tuple[Scalar, Float[Array, "D D"]]:
+        """As if each component had its share of one observation."""
+        return (degrees + 2) / self.size, scale / self.size * jnp.eye(self.size, dtype=scale.dtype)
+
+    @property
+    def shape_of_scale(self) -> tuple[int, ...]:
+        """(), a number."""
+        return ()
 
 
 def _variances(values: object, axes: tuple[str, ...]) -> Array:

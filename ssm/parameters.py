@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.linalg import semidefinite_root
-from ssm.shapes import Array, Float, PyTree
+from ssm.shapes import Array, Float, PyTree, Scalar
 
 # The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,
 # differences and weight decay on a model never make a NaN of a hard zero.
@@ -122,6 +122,15 @@ class AbstractCovariance(AbstractParameter):
         """That of this structure under which noise of covariance root @ rootᵀ has the highest expected density."""
         raise NotImplementedError
 
+    def wishart(self, degrees: Scalar, scale: Array) -> tuple[Scalar, Float[Array, "D D"]]:
+        """n and S of the density of an inverse-Wishart, which is -½ (n log |R| + tr R⁻¹ S) up to a constant."""
+        raise NotImplementedError
+
+    @property
+    def shape_of_scale(self) -> tuple[int, ...]:
+        """The shape of the scale of an inverse-Wishart."""
+        raise NotImplementedError
+
 
 class Covariance(AbstractCovariance):
     """A covariance without structure, stored as its root."""
@@ -141,6 +150,15 @@ class Covariance(AbstractCovariance):
     def fitted(self, root: Float[Array, "*batch D D"]) -> "Covariance":
         """That of this root."""
         return Covariance(root)
+
+    def wishart(self, degrees: Scalar, scale: Float[Array, "D D"]) -> tuple[Scalar, Float[Array, "D D"]]:
+        """ν + D + 1, and Ψ."""
+        return degrees + scale.shape[0] + 1, scale
+
+    @property
+    def shape_of_scale(self) -> tuple[int, ...]:
+        """(D, D)."""
+        return self.root.shape[-2:]
 
     @classmethod
     def of(cls, matrix: Float[Array, "*batch D D"]) -> "Covariance":

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 import zoo
 
 import ssm
@@ -18,11 +19,18 @@ TOTAL = 6
 
 
 def structured(key: jax.Array) -> ssm.LinearGaussian:
-    """Three states with independent noises, of which one has none; two observations with noises of one variance."""
+    """Three states with independent noises, of which one has none; two observations with noises of one variance.
+
+    With priors of what is seen, and of the start.
+    """
     model = zoo.linear_gaussian(biases=True)(key)
     noises = jnp.array([0.5, 0.0, 1.5])
     swap = lambda m: (m._transition_covariance, m._emission_covariance)
-    return eqx.tree_at(swap, model, (ssm.Diagonal(noises), ssm.Spherical(0.7, 2)))
+    model = eqx.tree_at(swap, model, (ssm.Diagonal(noises), ssm.Spherical(0.7, 2)))
+    seen = ssm.RegressionPrior(3.0, 1.5, jnp.ones((2, 3)), 2 * jnp.eye(3))
+    start = ssm.RegressionPrior(4.0, 0.5 * jnp.eye(3) + 0.1, precision=0.7)
+    none = lambda node: node is None
+    return eqx.tree_at(lambda m: (m.emission_prior, m.initial_prior), model, (seen, start), is_leaf=none)
 
 
 def data(*lead: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +44,7 @@ def data(*lead: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_noises_with_structure_are_fitted_to_a_maximum_of_q() -> None:
-    """Where no number that is free moves Q: standard deviations and coefficients alike; what is zero stays."""
+    """Where no free number moves Q and log-prior: standard deviations and coefficients alike; what is zero stays."""
     model, (ys, mask) = eqx.filter_jit(structured)(jax.random.key(0)), data()
     steps = ssm.data.observe(model, ys, mask=mask).steps
 
@@ -44,7 +52,7 @@ def test_noises_with_structure_are_fitted_to_a_maximum_of_q() -> None:
     def step(model: Any) -> tuple:
         statistics = ssm.expected_statistics(model, ys, mask=mask)
         best = model.maximise(statistics, steps)
-        return best, eqx.filter_grad(lambda m: m.expected_log_prob(steps, statistics))(best)
+        return best, eqx.filter_grad(lambda m: m.expected_log_prob(steps, statistics) + m.log_prior())(best)
 
     best, slopes = step(model)
     assert best._transition_covariance.scale[1] == 0 and best.emission_covariance[0, 0] != 0.7
@@ -151,3 +159,76 @@ def test_given_entries_em_and_errors() -> None:
     found += [errors.transition_covariance[0, 0] / (2 * at[2]), errors.emission_covariance[0, 0] / (2 * at[3])]
     np.testing.assert_allclose(found, expected, rtol=1e-3)  # differences of third order in steps of 1e-3
     assert errors.transition_matrix[0, 0] == 0 and errors.transition_covariance[1, 1] == 0
+
+
+# -- priors ---------------------------------------------------------------------------------------------------------
+
+SCALES = {"full": np.array([[1.0, 0.3], [0.3, 0.6]]), "diagonal": np.array([0.8, 1.7]), "spherical": 1.3}
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_a_prior_has_the_textbook_density(kind: str) -> None:
+    """As scipy has it, between two models: inverse gamma densities for variances of their own."""
+    rng, degrees, scale = np.random.default_rng(0), 3.5, SCALES[kind]
+    mean, precision = rng.normal(size=(2, 2)), np.array([[2.0, 0.5], [0.5, 1.0]])
+
+    @jax.jit
+    def found(matrix: jax.Array, root: jax.Array) -> jax.Array:
+        variances = jnp.diagonal(root) ** 2
+        given = {
+            "full": root @ root.T,
+            "diagonal": ssm.Diagonal(variances),
+            "spherical": ssm.Spherical(variances[0], 2),
+        }
+        prior = ssm.RegressionPrior(degrees, scale, mean, precision)
+        start = jnp.zeros(2), jnp.eye(2)
+        return ssm.LinearGaussian(*start, matrix, given[kind], matrix, jnp.eye(2), transition_prior=prior).log_prior()
+
+    def expected(matrix: np.ndarray, root: np.ndarray) -> float:
+        variances = np.diag(root) ** 2
+        covariance = {"full": root @ root.T, "diagonal": np.diag(variances), "spherical": variances[0] * np.eye(2)}[
+            kind
+        ]
+        spread = scipy.stats.matrix_normal.logpdf(matrix, mean, covariance, np.linalg.inv(precision))
+        if kind == "full":
+            return spread + scipy.stats.invwishart.logpdf(covariance, degrees, scale)
+        each = variances if kind == "diagonal" else variances[:1]
+        return spread + scipy.stats.invgamma.logpdf(each, degrees / 2, scale=np.asarray(scale) / 2).sum()
+
+    root = np.array([[0.9, 0.0], [0.4, 1.2]])
+    points = [(rng.normal(size=(2, 2)), size * root) for size in (1, 1.5)]
+    np.testing.assert_allclose(
+        *(np.diff([score(*point) for point in points]) for score in (found, expected)), rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize(
+    ("prior", "words"),
+    [
+        (lambda: ssm.RegressionPrior(3.0), "degrees: an inverse-Wishart prior needs both degrees and scale"),
+        (lambda: ssm.RegressionPrior(mean=np.eye(2)), "precision: a prior of the matrix needs one"),
+        (lambda: ssm.RegressionPrior(3.0, np.eye(3)), r"transition_prior.scale: expected shape \(2, 2\), got \(3, 3\)"),
+        (lambda: ssm.RegressionPrior(precision=np.eye(3)), "transition_prior.precision: expected shape"),
+        (lambda: ssm.RegressionPrior(3.0, np.eye(2)), "transition_prior: an inverse-Wishart prior rules a singular"),
+    ],
+)
+def test_wrong_priors_are_named(prior: Any, words: str) -> None:
+    two, eye = np.zeros(2), np.eye(2)
+    with pytest.raises(ValueError, match=words):
+        ssm.LinearGaussian(two, eye, eye, np.diag([1.0, 0.0]), np.eye(1, 2), np.eye(1), transition_prior=prior())
+
+
+@pytest.mark.slow
+def test_em_and_gradients_climb_one_posterior() -> None:
+    """To one maximum, which the data alone do not have: a start of one sequence would get no variance."""
+    _, ys = ssm.simulate(damped(), jax.random.key(0), 40)
+    prior = ssm.RegressionPrior(4.0, np.eye(2), precision=1.0)
+    model = eqx.tree_at(lambda m: m.initial_prior, damped(), prior, is_leaf=lambda node: node is None)
+    frozen = [name for name in GIVEN if not name.startswith("initial")]
+    em = ssm.fit(model, ys, ssm.EM(max_iters=3000, tol=0), frozen=frozen)
+    gradient = ssm.fit(model, ys, ssm.LBFGS(tol=1e-13), frozen=frozen)
+    assert (np.diff(em.log_probs) > -1e-9).all()
+    np.testing.assert_allclose(em.objective, gradient.objective, rtol=1e-8)
+    np.testing.assert_allclose(em.log_prob, em.objective - float(em.model.log_prior()), rtol=1e-12)
+    errors = ssm.standard_errors(gradient.model, ys, frozen=frozen)
+    assert np.isfinite(errors.initial_mean).all() and (errors.initial_covariance > 0).all()

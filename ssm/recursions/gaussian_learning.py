@@ -155,6 +155,18 @@ def expected_log_prob(model: Any, statistics: Moments) -> Scalar:
     return jnp.sum(jnp.stack(each))
 
 
+def log_prior(model: Any) -> Scalar:
+    """That of all regressions that have a prior."""
+    there = {name: part for name, part in parts(model).items() if getattr(model, f"{name}_prior") is not None}
+    total = jnp.zeros((), model.initial_mean.dtype)
+    for name, part in there.items():
+        beforehand = getattr(model, f"{name}_prior").moments(
+            getattr(model, f"_{name}_covariance"), part.coefficients.shape[1]
+        )
+        total = total + beforehand.log_prob(part.coefficients, part.root)
+    return total
+
+
 def total(statistics: Moments, counted: Float[Array, "B"] | None = None) -> Moments:
     """Those of sequences (B, ...) together, each as often as `counted` says."""
     return _each(lambda sums, name: sums.total(counted), statistics)
@@ -180,6 +192,9 @@ def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
         held = [mask.reshape(array.shape) for mask, array in zip(held, part.blocks.values(), strict=True)]
         free = ~np.concatenate([np.zeros((len(part.root), 0), bool), *held], axis=1)
         sums = getattr(statistics, name).total()
+        prior = getattr(model, f"{name}_prior")
+        if prior is not None:
+            sums = sums.plus(prior.moments(getattr(model, f"_{name}_covariance"), free.shape[1]))
         coefficients, root = sums.maximise(free, f"{name}_covariance" in whole)
         ends = np.cumsum(widths)
         for block, end, width in zip(part.blocks, ends, widths, strict=True):

@@ -58,7 +58,8 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     (`ssm.fit(..., frozen={"transition_matrix": mask})`), first the coefficients and then the noise, each given the
     other. It keeps the range of a singular covariance, so that a component without noise keeps its row of the matrix,
     too; it leaves parameters that vary in time as they are, and beside a noise covariance that does, the matrix, bias
-    and input of the same equation. SGD and LBFGS move all of them.
+    and input of the same equation. SGD and LBFGS move all of them. With priors (`ssm.RegressionPrior`) all of them
+    climb the posterior.
 
     `diffuse` (D,), True where nothing at all is known of a state of x_1, whose entries of the initial mean and
     covariance are then not read: variance κ → ∞, exactly (Koopman 1997; `ssm.diffuse`). Every observed component that
@@ -218,6 +219,10 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     # -- learning -------------------------------------------------------------------------------------------------
 
     holds_entries: ClassVar[bool] = True
+
+    def log_prior(self) -> Scalar:
+        """log p(parameters) up to a constant; 0 without priors."""
+        return gaussian_learning.log_prior(self)
 
     def statistics(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""

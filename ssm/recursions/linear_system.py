@@ -24,6 +24,7 @@ from ssm.recursions.gaussian_steps import (
     states,
     time_axis,
 )
+from ssm.recursions.regression_prior import RegressionPrior
 from ssm.shapes import Array, Float
 
 
@@ -40,6 +41,9 @@ class LinearSystem(AbstractStateSpace):
     emission_bias: Float[Array, "*T N"] | None
     transition_input: Float[Array, "*T D U"] | None
     emission_input: Float[Array, "*T N U"] | None
+    initial_prior: RegressionPrior | None
+    transition_prior: RegressionPrior | None
+    emission_prior: RegressionPrior | None
     diffuse: tuple[bool, ...] | None = eqx.field(static=True)
 
     def __init__(
@@ -55,6 +59,9 @@ class LinearSystem(AbstractStateSpace):
         transition_input: Array | None = None,
         emission_input: Array | None = None,
         diffuse: Array | None = None,
+        initial_prior: RegressionPrior | None = None,
+        transition_prior: RegressionPrior | None = None,
+        emission_prior: RegressionPrior | None = None,
     ):
         self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
         state = self.initial_mean.shape[0]
@@ -71,6 +78,11 @@ class LinearSystem(AbstractStateSpace):
         self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
         time_axis(self._timed())
         self.diffuse = states("diffuse", diffuse, state)
+        fits = lambda name, prior, *regression: None if prior is None else prior.check(name, *regression)
+        start, moves = self._initial_covariance, self._transition_covariance
+        self.initial_prior = fits("initial_prior", initial_prior, self.initial_mean[:, None], start)
+        self.transition_prior = fits("transition_prior", transition_prior, self.transition_matrix, moves)
+        self.emission_prior = fits("emission_prior", emission_prior, self.emission_matrix, self._emission_covariance)
 
     # -- parameters -------------------------------------------------------------------------------------------
 

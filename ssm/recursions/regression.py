@@ -78,6 +78,10 @@ class Regression(AbstractSums):
         noise = solve_lower(root, solve_lower(root, squares).T)
         return Regression(self.count, noise, solve_lower(root, across), self.regressors, coefficients, root)
 
+    def plus(self, other: "Regression") -> "Regression":
+        """Both together, around the prediction of these."""
+        return self._sums(lambda mine, others: mine + others, other.about(self.coefficients, self.root))
+
     def log_prob(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> Scalar:
         """E[Σ log N(x; coefficients z, root rootᵀ)].
 
