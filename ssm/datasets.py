@@ -54,6 +54,12 @@ def nile() -> np.ndarray:
     return frame["volume"].to_numpy(float)
 
 
+def sunspots() -> np.ndarray:
+    """Yearly number of sunspots, 1700-2008, (309,). Source: SIDC, Royal Observatory of Belgium, by statsmodels."""
+    frame = demo("statsmodels.datasets.sunspots").load_pandas().data
+    return frame["SUNACTIVITY"].to_numpy(float)
+
+
 def macro() -> np.ndarray:
     """Quarters of the United States' economy, 1959-2009, one column per entry of `MACRO_COLUMNS`, (202, 3).
 

@@ -103,3 +103,12 @@ def test_c1_durations(tmp_path):
     result = run("c1", tmp_path, 600)
     assert result["durations"] > result["markov"] + 0.005
     assert result["durations, right"] > result["markov, right"]
+
+
+@pytest.mark.slow
+def test_d2_tracking(tmp_path):
+    result = run("d2", tmp_path)
+    lost = ("all", "east lost", "north lost", "both lost")
+    assert all(result["smoother"][why] < 0.6 * result["filter"][why] for why in lost)
+    # Neighbouring minutes are alike: of some 25 of their own, the share is within 2.5 standard deviations of 0.9.
+    assert all(abs(each["inside"] - 0.9) < 0.15 for each in result.values())
