@@ -7,11 +7,11 @@ The local level model of Durbin & Koopman 2012, chapter 2, whose numbers and fig
 Nothing is known of the first level (an exactly diffuse start), and the two variances are those of maximum likelihood.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import numpy as np
+from common import command_line
 
 import ssm
 from ssm import datasets, plotting
@@ -93,6 +93,4 @@ def draw(flow, filtered, levels, future, noises):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="figures", help="folder for the figure (default: figures)")
-    main(parser.parse_args().out)
+    command_line(main, __doc__)

@@ -7,11 +7,11 @@ with the noises of a velocity that is a Brownian motion (Bar-Shalom, Li & Kiruba
 minute, a unit a kilometre. East and north are lost singly, each for a stretch, and both together; what is left is used.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import numpy as np
+from common import command_line
 
 import ssm
 from ssm import plotting
@@ -95,6 +95,4 @@ def draw(truth: np.ndarray, seen: np.ndarray, beliefs: dict):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="figures", help="folder for the figure (default: figures)")
-    main(parser.parse_args().out)
+    command_line(main, __doc__)

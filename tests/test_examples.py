@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -112,3 +113,17 @@ def test_d2_tracking(tmp_path):
     assert all(result["smoother"][why] < 0.6 * result["filter"][why] for why in lost)
     # Neighbouring minutes are alike: of some 25 of their own, the share is within 2.5 standard deviations of 0.9.
     assert all(abs(each["inside"] - 0.9) < 0.15 for each in result.values())
+
+
+@pytest.mark.slow
+def test_d3_one_number(tmp_path):
+    result = run("d3", tmp_path)
+    regression, kalman, network = result["totals"].values()
+    assert kalman == pytest.approx(regression, abs=1e-6) and network == pytest.approx(regression, abs=1e-6)
+    (mean, spread, *_), (drawn, drawn_spread, *_) = result["forecasts"].values()
+    assert mean == pytest.approx(result["path"], abs=1e-9)
+    assert drawn == pytest.approx(mean, abs=4 * spread.max() / 4000**0.5)  # four standard errors
+    assert drawn_spread == pytest.approx(spread, rel=4 / 8000**0.5)
+    # The gain settles by b² a step, and its effect on the mean is forgotten by b.
+    steps = np.arange(40)
+    assert np.all(result["settled"] < 10 * 0.6**steps + 1e-14) and result["settled"][-1] < 1e-8
