@@ -29,6 +29,7 @@ from ssm.recursions.gaussian_steps import (
 )
 from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.riccati import Gains, System
+from ssm.recursions.subspace import identified
 from ssm.shapes import Array, Float, Key, Scalar
 
 Belief: TypeAlias = Gaussian | DiffuseGaussian
@@ -257,6 +258,30 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "LinearGaussian":
         """As `maximise`."""
         return gaussian_learning.maximise(self, sums, frozen)
+
+    @classmethod
+    def from_data(
+        cls,
+        num_dims: int,
+        ys: Float[Array, "*B T N"],
+        inputs: Float[Array, "*B T U"] | None = None,
+        lags: int | None = None,
+    ) -> "LinearGaussian":
+        """A model of D = `num_dims` states from one sequence or a batch by subspace identification: a start for a fit.
+
+        States are what `lags` observations (and inputs) past say of as many to come, beyond what inputs to come say:
+        their D largest canonical correlations, in balanced coordinates (Van Overschee & De Moor 1996, chapters 3 and 4;
+        Katayama 2005, chapter 8); matrices follow by least squares. Noises are those of states of unit variance, as if
+        the noises of the states and of what is seen were uncorrelated. `lags`: 10 by default, fewer where the data are
+        short. With an `emission_bias`, and a start at N(0, I). Raises ValueError for NaN and for data too short.
+        """
+        found = identified(num_dims, ys, inputs, lags)
+        size, dtype = found.transition_matrix.shape[0], found.emission_bias.dtype
+        start: dict[str, Any] = {
+            "initial_mean": jnp.zeros(size, dtype),
+            "initial_covariance": jnp.eye(size, dtype=dtype),
+        }
+        return cls(**start, **found._asdict())
 
     def restart(self, key: Key, steps: Step) -> "LinearGaussian":
         """See `gaussian_learning.restart`."""
