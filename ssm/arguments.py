@@ -11,7 +11,7 @@ import numpy as np
 from ssm.checks import is_concrete
 from ssm.recursion import AbstractModel, AbstractRecursion
 from ssm.shapes import Array, PyTree
-from ssm.trees import float_dtype
+from ssm.trees import float_dtype, widen
 
 
 def as_array(name: str, values: Any) -> Any:
@@ -179,7 +179,7 @@ def inputs_of(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name:
 
 def _spread(flags: Any, ys: Any) -> Any:
     """Flags with trailing axes of size one, to broadcast against ys."""
-    return None if flags is None else flags.reshape(flags.shape + (1,) * (ys.ndim - flags.ndim))
+    return None if flags is None else widen(flags, ys.ndim)
 
 
 def _both(a: Any, b: Any) -> Any:

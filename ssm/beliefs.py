@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import log_normal_density
-from ssm.linalg import condition, multiply, solve_lower, triangular_root
+from ssm.linalg import condition, multiply, solve_lower, square, triangular_root
 from ssm.logspace import log
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 
@@ -32,7 +32,7 @@ class Gaussian(eqx.Module):
     @property
     def covariance(self) -> Float[Array, "*batch D D"]:
         """root @ rootᵀ."""
-        return jnp.matmul(self.root, jnp.swapaxes(self.root, -1, -2), precision="highest")
+        return square(self.root)
 
     @property
     def spread(self) -> Float[Array, "*batch D D"]:

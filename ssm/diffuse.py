@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import log_normal_density
-from ssm.linalg import multiply, solve_lower, triangular_root
+from ssm.linalg import multiply, solve_lower, square, triangular_root
 from ssm.shapes import Array, Bool, Float, Key, Scalar
 
 
@@ -38,7 +38,6 @@ class DiffuseGaussian(eqx.Module):
     @property
     def covariance(self) -> Float[Array, "*batch D D"]:
         """root @ rootᵀ, and ±inf where the states share a diffuse direction."""
-        square = lambda root: jnp.matmul(root, jnp.swapaxes(root, -1, -2), precision="highest")
         scale, vague = _norms(self.loading), square(self.loading)
         shared = jnp.abs(vague) > rounding(vague) * scale[..., :, None] * scale[..., None, :]
         return jnp.where(shared, jnp.sign(vague) * jnp.inf, square(self.root))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from ssm.shapes import Array, Bool, Float
+from ssm.trees import widen
 
 # Up to these sizes a broadcast product and sum beats a matrix product inside a CPU scan
 # (`python -m benchmarks row_products`): 21 against 30 ns a step at K = 5, 111 against 175 at K = 20.
@@ -33,6 +34,11 @@ def multiply(*matrices: Array) -> Array:
     for matrix in matrices[1:]:
         product = jnp.matmul(product, matrix, precision=HIGHEST)
     return product
+
+
+def square(root: Float[Array, "*batch D J"]) -> Float[Array, "*batch D D"]:
+    """L Lᵀ, at full precision."""
+    return multiply(root, jnp.swapaxes(root, -1, -2))
 
 
 def add_up(array: Float[Array, "B ..."]) -> Float[Array, "..."]:
@@ -143,7 +149,7 @@ def _solve(root: Array, right: Array, transposed: bool) -> Array:
     empty = empty_pivots(root)
     either = empty[:, None] | empty[None, :] if transposed else empty[:, None]
     safe = jnp.where(either, jnp.eye(root.shape[0], dtype=root.dtype), root)
-    right = jnp.where(empty.reshape((-1,) + (1,) * (right.ndim - 1)), 0, right)
+    right = jnp.where(widen(empty, right.ndim), 0, right)
     return solve_triangular(safe, right, lower=True, trans=1 if transposed else 0)
 
 

@@ -14,6 +14,7 @@ from ssm.fitting import Fit, fit
 from ssm.freezing import Frozen
 from ssm.recursion import AbstractRecursion, seen_steps
 from ssm.shapes import Array, Key, PyTree
+from ssm.trees import widen
 
 CRITERIA = ("bic", "aic", "held-out")
 
@@ -144,7 +145,7 @@ def _by_blocks(
     flags = seen if data.mask is None else np.asarray(data.mask)
     whole, total = data._replace(mask=flags), 0.0
     for fold in range(folds):
-        kept = (group != fold).reshape(group.shape + (1,) * (flags.ndim - 1))
+        kept = widen(group != fold, flags.ndim)
         rest = data._replace(mask=flags & kept)
         fitted = fit(model, rest.ys, method, key=key, **rest.options(), **options).model
         both = log_prob(fitted, whole.ys, key=key, **whole.options())

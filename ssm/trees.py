@@ -34,6 +34,16 @@ def append(rest: PyTree, last: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), rest, last)
 
 
+def widen(array: Any, rank: int) -> Any:
+    """An array of JAX or NumPy with trailing axes of length one, `rank` in all: to stand beside what has more."""
+    return array.reshape(array.shape + (1,) * (rank - array.ndim))
+
+
+def times(tree: PyTree, factors: Array) -> PyTree:
+    """Every entry of the leading axis of every leaf, times its factor."""
+    return jax.tree.map(lambda leaf: leaf * widen(factors, leaf.ndim), tree)
+
+
 def reverse(tree: PyTree) -> PyTree:
     """Every leaf with its leading axis backwards."""
     return jax.tree.map(lambda leaf: leaf[::-1], tree)

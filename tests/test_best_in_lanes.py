@@ -122,3 +122,14 @@ def test_derivatives(size: int, count: int) -> None:
     total = lambda model, schedule: jnp.sum(ssm.decode(model, ys, schedule=schedule)[1])
     both = jax.jit(lambda model: [jax.grad(total)(model, each) for each in (SideBySide(), Sequential())])(model)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), *both)
+
+
+def test_the_slope_of_the_best_score_is_that_of_walking_in_order(float64: None) -> None:
+    """The blocks of a long sequence are walked until they agree, which has no derivative of its own."""
+    model, ys = chain(3, forbidden=0), np.random.default_rng(1).integers(0, SYMBOLS, 400)
+
+    def slope(schedule: Any) -> Any:
+        return eqx.filter_jit(eqx.filter_grad(lambda model: ssm.decode(model, ys, schedule=schedule)[1]))(model)
+
+    for found, truth in zip(*map(jax.tree.leaves, (slope(SideBySide(lanes=4)), slope(Sequential()))), strict=True):
+        np.testing.assert_allclose(found, truth, atol=1e-10)  # sums of 400 terms in another order

@@ -10,7 +10,7 @@ import numpy as np
 from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, multivariate_normal, multivariate_student_t
-from ssm.linalg import multiply, root_with_column, solve_lower_transposed
+from ssm.linalg import multiply, root_with_column, solve_lower_transposed, square
 from ssm.parameters import Covariance, Positive, value
 from ssm.shapes import Array, Bool, Float, Key
 
@@ -24,7 +24,7 @@ class MeanAndRoot(NamedTuple):
     @property
     def covariance(self) -> Float[Array, "*batch N N"]:
         """root rootᵀ."""
-        return multiply(self.root, jnp.swapaxes(self.root, -1, -2))
+        return square(self.root)
 
 
 @final

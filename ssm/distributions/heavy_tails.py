@@ -9,7 +9,7 @@ from tensorflow_probability.substrates import jax as tfp
 
 from ssm.distributions.families import Distribution
 from ssm.distributions.marginals import MARGINALS, PARTIAL
-from ssm.linalg import multiply, solve_lower, triangular_root
+from ssm.linalg import multiply, solve_lower, square, triangular_root
 from ssm.shapes import Array, Bool, Float, Key
 
 
@@ -109,7 +109,7 @@ class MultivariateStudentT(distrax.Distribution):
 
     def covariance(self) -> Array:
         """root rootᵀ df / (df - 2)."""
-        return multiply(self.root, self.root.T) * _inflation(self.df)
+        return square(self.root) * _inflation(self.df)
 
 
 def student_t(loc: Float[Array, "*event"], scale: Float[Array, "*event"], df: Float[Array, "*event"]) -> Distribution:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ssm.distributions.marginals import marginal_log_prob
 from ssm.shapes import Array, Bool, Float, Key, PyTree
+from ssm.trees import widen
 
 
 @final
@@ -57,5 +58,5 @@ class WeightedMixture(eqx.Module):
 
     def _average(self, values: Float[Array, "P *event"]) -> Float[Array, "*event"]:
         weights = jax.nn.softmax(self.log_weights)
-        there = weights.reshape(-1, *(1,) * (values.ndim - 1)) > 0  # what does not count may be infinite
+        there = widen(weights, values.ndim) > 0  # what does not count may be infinite
         return jnp.tensordot(weights, jnp.where(there, values, 0), 1, precision="highest")

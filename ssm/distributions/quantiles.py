@@ -16,6 +16,7 @@ from ssm.distributions.angles import CircularMixture
 from ssm.distributions.marginals import marginals
 from ssm.distributions.mixtures import WeightedMixture
 from ssm.shapes import Array, Float, Int
+from ssm.trees import widen
 
 tfd = tfp.distributions
 
@@ -79,8 +80,8 @@ def _curve(distribution: Any, q: Any) -> tuple[Callable[[Array], Array], Array, 
         parts = marginals(distribution)
         return lambda x: _cdf(parts, x), *_bracket(parts, q)
     # The mixture's quantile lies between the smallest and the largest quantile of its possible parts.
-    possible = (weights > 0).reshape(weights.shape + (1,) * (low.ndim - 1))
-    weights = weights.reshape(possible.shape)
+    weights = widen(jnp.asarray(weights), low.ndim)
+    possible = weights > 0
     mixed = lambda x: jnp.sum(weights * each(x), axis=0)
     low, high = jnp.where(possible, low, jnp.inf), jnp.where(possible, high, -jnp.inf)
     return mixed, jnp.min(low, axis=0), jnp.max(high, axis=0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ssm.linalg import multiply
 from ssm.shapes import Array, Bool, Float, PyTree
-from ssm.trees import index
+from ssm.trees import index, widen
 
 # Up to this many components are taken one by one in a loop that the compiler sees whole: 3 against 80 ns a step for
 # normals (K = 5, N = 3, CPU).
@@ -64,7 +64,7 @@ def by_component(observed: Bool[Array, "M *parts"] | None, ys: Array) -> Bool[Ar
 
 def flag_each(observed: Bool[Array, "M *parts"], ys: Array) -> Bool[Array, "M *event"]:
     """As `by_component`, for flags that are there."""
-    return jnp.broadcast_to(observed.reshape(observed.shape + (1,) * (ys.ndim - observed.ndim)), ys.shape)
+    return jnp.broadcast_to(widen(observed, ys.ndim), ys.shape)
 
 
 def weights_seen(weights: Float[Array, "M K"], observed: Bool[Array, "M *parts"] | None) -> Float[Array, "M K"]:

@@ -14,7 +14,7 @@ from ssm.emissions.wrapped import AbstractWrapped
 from ssm.freezing import frozen_within
 from ssm.logspace import log
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.trees import float_dtype
+from ssm.trees import float_dtype, widen
 
 UNKNOWN = -1
 
@@ -52,7 +52,7 @@ class Labelled(AbstractWrapped):
         labels = self._labels(us)
         if observed is None or labels is None:
             return observed
-        known = (labels != UNKNOWN).reshape(labels.shape + (1,) * (observed.ndim - labels.ndim))
+        known = widen(labels != UNKNOWN, observed.ndim)
         return observed | known
 
     def log_likelihoods(

@@ -13,7 +13,7 @@ from ssm.emissions.located import AbstractLocated
 from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, complete
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.student_t import TailSums, degrees_of_freedom, expected_precision
-from ssm.linalg import multiply
+from ssm.linalg import multiply, square
 from ssm.logspace import ratio
 from ssm.parameters import Covariance, Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -88,7 +88,7 @@ class MultivariateStudentT(AbstractLocated):
             precision, strain = expected_precision(squared, df, size)
             completed, extra = ys, jnp.zeros_like(root)
             if parts is not None:
-                completed, extra = complete(weight, ys, parts, loc, multiply(root, root.T))
+                completed, extra = complete(weight, ys, parts, loc, square(root))
             heavy = weight * precision
             mean = ratio(multiply(heavy, completed), jnp.sum(heavy))
             away = completed - mean

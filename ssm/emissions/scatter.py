@@ -9,7 +9,7 @@ from ssm.emissions.components import each_component, row_sums
 from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.shapes import Array, Float
-from ssm.trees import AbstractSums
+from ssm.trees import AbstractSums, widen
 
 
 class Moments(AbstractSums):
@@ -68,7 +68,7 @@ def _blend_means(old: Any, new: Any, rate: Array) -> tuple[Array, Array, Array, 
     """Blended count, the share of it that is new, the blended mean, and the difference of the two means."""
     count = (1 - rate) * old.count + rate * new.count
     share = ratio(rate * new.count, count)
-    share = share.reshape(share.shape + (1,) * (old.mean.ndim - share.ndim))
+    share = widen(share, old.mean.ndim)
     difference = new.mean - old.mean
     return count, share, old.mean + share * difference, difference
 

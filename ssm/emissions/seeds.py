@@ -9,6 +9,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.shapes import Array, Bool, Float, Key, PyTree
+from ssm.trees import widen
 
 
 def rows_of(ys: Any, observed: Any = None) -> tuple[Array, Bool[Array, "M"]]:
@@ -46,12 +47,12 @@ def spread_out(
 
 def standard_deviation(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:
     """Per component, over the observed rows."""
-    return jnp.std(ys, axis=0, where=observed.reshape((-1,) + (1,) * (ys.ndim - 1)))
+    return jnp.std(ys, axis=0, where=widen(observed, ys.ndim))
 
 
 def average(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:
     """Per component, over the observed rows."""
-    return jnp.mean(ys, axis=0, where=observed.reshape((-1,) + (1,) * (ys.ndim - 1)))
+    return jnp.mean(ys, axis=0, where=widen(observed, ys.ndim))
 
 
 def state_shape(num_states: int, num_components: int | None) -> tuple[int, ...]:

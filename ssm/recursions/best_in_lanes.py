@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.emissions.base import AbstractEmission
+from ssm.forward import where_it_holds
 from ssm.logspace import log
 from ssm.recursion import Step
 from ssm.recursions import lanes
@@ -202,15 +203,19 @@ def best_in_lanes(
     schedule: Any,
 ) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
     """As `AbstractReversibleRecursion.decode_side_by_side`."""
-    walk = lambda schedule: BestInLanes.of(emission, initial, transition, steps, schedule)
-    chain = walk(schedule)
-    agreed, path, log_prob = chain.best()
-    if chain.independent:
-        return path, log_prob
+    chain = lambda schedule, *said: BestInLanes.of(*said, schedule=schedule)
+
+    def attempt(*said: Any) -> tuple[Flag, Callable]:
+        agreed, *found = chain(schedule, *said).best()
+        return agreed, lambda: tuple(found)
+
+    said = emission, initial, transition, steps
+    if chain(schedule, *said).independent:
+        return chain(schedule, *said).best()[1:]
     alone = dataclasses.replace(schedule, lanes=1)
-    return jax.lax.cond(agreed, lambda: (path, log_prob), lambda: walk(alone).best()[1:])
+    return where_it_holds(attempt, lambda *said: chain(alone, *said).best()[1:], said)
 
 
 def _larger(a: Array, b: Array) -> Array:
-    """One instruction, where `jnp.maximum` takes several to pass on NaN, which `_corrected` does for all states."""
+    """One instruction, where `jnp.maximum` takes several to pass on NaN; the best score of all states does that."""
     return jnp.where(a > b, a, b)

@@ -18,7 +18,7 @@ from ssm.recursion import AbstractReversibleRecursion, AbstractStateSpace, Step,
 from ssm.recursions.particle import PartlyObserved
 from ssm.recursions.runs import NextRun, ReversedRuns, Run, Runs, log_sum
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.trees import select
+from ssm.trees import select, widen
 
 
 @final
@@ -143,7 +143,7 @@ class ChangePoint(AbstractReversibleRecursion[Runs], AbstractStateSpace):
         """Where the new run goes, and all runs one step later with the new one among them."""
         fresh = jnp.arange(self.num_runs) == jnp.argmin(staying)
         lengths = jnp.where(fresh, 0, jnp.where(run_lengths < 0, -1, run_lengths + 1))
-        pick = lambda prior, leaf: jnp.where(fresh.reshape(-1, *(1,) * (leaf.ndim - 1)), prior, leaf)
+        pick = lambda prior, leaf: jnp.where(widen(fresh, leaf.ndim), prior, leaf)
         return fresh, lengths, jax.tree.map(pick, self.segment, segments)
 
     def score(

@@ -26,6 +26,7 @@ from ssm.recursions.riccati import Gains
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
+from ssm.trees import times, widen
 
 
 class Sensitivities(NamedTuple):
@@ -117,7 +118,7 @@ def sensitivities(seen: Seen, after: Slope, filtered: Gaussian, steps: Step, in_
     outer = lambda left, right: left[:, :, None] * right[:, None]
     through = multiply(pulled, seen.transition, before(filtered.covariance))
     begun, moved, read = happened(steps, e.shape[1])
-    keep = lambda flags, array: jnp.where(flags.reshape(flags.shape + (1,) * (array.ndim - flags.ndim)), array, 0)
+    keep = lambda flags, array: jnp.where(widen(flags, array.ndim), array, 0)
     total = lambda varies, array: array if varies else add_up(array)
     noise = (outer(r, r) - pulled) / 2
     return Sensitivities(
@@ -162,10 +163,7 @@ def smoothed_covariance(root: Float[Array, "*T D D"], after: Float[Array, "*T D 
 
 def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) -> Sensitivities:
     """Those of sequences (B, ...), counted as often as it says: summed, but offsets sequence after sequence."""
-    if counted is not None:
-        often = lambda leaf: leaf * counted.reshape(-1, *(1,) * (leaf.ndim - 1))
-        sensitivities = jax.tree.map(often, sensitivities)
-    *sums, state, seen = sensitivities
+    *sums, state, seen = sensitivities if counted is None else times(sensitivities, counted)
     flat = lambda array: array.reshape(-1, array.shape[-1])
     return Sensitivities._make([*map(add_up, sums), flat(state), flat(seen)])
 

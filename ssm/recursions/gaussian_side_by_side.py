@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import multiply, semidefinite_root
+from ssm.linalg import multiply, semidefinite_root, square
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
@@ -35,7 +35,6 @@ class InLanes(NamedTuple):
 
     problem: Problem
     steps: Step
-    tol: float | None
     split: Split
     covariances: Covariances
     predicted: Parts  # means a_t
@@ -55,7 +54,7 @@ class InLanes(NamedTuple):
         loop = _acting(covariances, lambda gains: multiply(system.transition, gains.kept))
         predicted = walk(loop, forcing, jnp.broadcast_to(problem.initial_mean[:, None], (size, count)), split)
         expected = _acting(covariances, lambda gains: gains.emission).act(predicted)
-        return cls(problem, steps, schedule.tol, split, covariances, predicted, residual.map(jnp.subtract, expected))
+        return cls(problem, steps, split, covariances, predicted, residual.map(jnp.subtract, expected))
 
     def forward(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
         """As `AbstractRecursion.forward_side_by_side`."""
@@ -68,7 +67,8 @@ class InLanes(NamedTuple):
 
     def log_evidence(self) -> Float[Array, "*B T"]:
         """log N(y_t; H a_t + d_t, S_t); 0 in padding."""
-        surprise, scale = self._surprise(), self._acting(lambda gains: gains.log_scale[..., None, None])
+        surprise = self._acting(lambda gains: gains.whiten).act(self.innovation)  # S^-½ v
+        scale = self._acting(lambda gains: gains.log_scale[..., None, None])
         constant = self.innovation.head.shape[1] * 0.5 * jnp.log(2 * jnp.pi).astype(self.innovation.head.dtype)
         density = lambda w, log_scale: -jnp.sum(w**2, axis=1, keepdims=True) / 2 - log_scale - constant
         log_evidence = self.split.join(surprise.map(density, scale))[..., 0]
@@ -81,18 +81,16 @@ class InLanes(NamedTuple):
 
         Means a + P r, and covariances by the reversed kernels of Rauch, Tung & Striebel, which subtract nothing.
         """
-        slopes, _ = self._slopes()
-        prior = self._acting(lambda gains: multiply(gains.prior, jnp.swapaxes(gains.prior, -1, -2)))
-        mean = self.split.join(self.predicted.map(jnp.add, prior.act(slopes)))
+        mean = self.split.join(self._smoothed_means(self._slopes()[0]))
         system, head = self.problem.system, self.covariances.head
 
         def back(root: Float[Array, "D D"]) -> Backward:
             gain, rest = reversed_kernel(system.transition, root, system.noise)
-            return Backward(gain, multiply(rest, rest.T))
+            return Backward(gain, square(rest))
 
         last = self.covariances.steady.root if self._after_head else head.root[-1]
         before = jnp.concatenate([head.root[:1], head.root[:-1]])  # the kernel to t - 1, at t
-        found = self._relax(multiply(last, last.T), back(self.covariances.steady.root), jax.vmap(back)(before))
+        found = self._relax(square(last), back(self.covariances.steady.root), jax.vmap(back)(before))
         roots = jax.vmap(semidefinite_root)(found.all)[self._entries(found)]
         holds = self.covariances.holds & self._holds(found)
         return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
@@ -111,15 +109,13 @@ class InLanes(NamedTuple):
         own = self._costate(gains)
         pulled = own.apply(found.all)  # N_t from what comes after it, at every entry
         weights = self._weights(found, often)
-        roots = jnp.concatenate([jnp.zeros_like(gains.root[:1]), gains.root[:-1]])
         moved = weights.at[0].set(0)  # nothing leads into the first time
         transition = self.problem.system.transition
-        through = multiply(pulled, transition, roots, jnp.swapaxes(roots, -1, -2))
+        through = multiply(pulled, transition, square(costate.before(gains.root)))
         behind = multiply(transition.T, found.all, transition)
         observed, blurred = jax.vmap(costate.emitted)(gains, behind)
 
-        prior = self._acting(lambda gains: multiply(gains.prior, jnp.swapaxes(gains.prior, -1, -2)))
-        state = self.predicted.map(jnp.add, prior.act(slopes))
+        state = self._smoothed_means(slopes)
         count = Parts(often, jnp.repeat(often, self.split.blocks))
         first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
         weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
@@ -154,10 +150,8 @@ class InLanes(NamedTuple):
 
     def _slopes(self) -> tuple[Parts, Parts]:
         """r_t, and e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more."""
-        transition, real = (
-            self.problem.system.transition,
-            self.split.split(self._real[..., None].astype(self.problem.residual.dtype)),
-        )
+        transition = self.problem.system.transition
+        real = self.split.split(self._real[..., None].astype(self.problem.residual.dtype))
         inverse = lambda gains: multiply(jnp.swapaxes(gains.whiten, -1, -2), gains.whiten)
         solved = self._acting(inverse).act(self.innovation)
         solved = solved.map(lambda w, real: jnp.where(real > 0, w, 0), real)
@@ -166,6 +160,10 @@ class InLanes(NamedTuple):
         slopes = walk_back(back, seen, self.split)
         gain = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.gain), -1, -2))
         return slopes, solved.map(jnp.subtract, gain.act(after(slopes, self.split)))
+
+    def _smoothed_means(self, slopes: Parts) -> Parts:
+        """a_t + P_t r_t, with the predicted covariance P_t."""
+        return self.predicted.map(jnp.add, self._acting(lambda gains: square(gains.prior)).act(slopes))
 
     def _costate_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
@@ -210,10 +208,6 @@ class InLanes(NamedTuple):
         return jax.tree.map(both, self.covariances.head, self.covariances.steady)
 
     # -- small words ----------------------------------------------------------------------------------------------
-
-    def _surprise(self) -> Parts:
-        """S^-½ v."""
-        return self._acting(lambda gains: gains.whiten).act(self.innovation)
 
     def _acting(self, matrix: Callable[[Gains], Array]) -> Parts:
         return _acting(self.covariances, matrix)

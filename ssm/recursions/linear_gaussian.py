@@ -11,7 +11,7 @@ from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
-from ssm.linalg import multiply
+from ssm.linalg import multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.maps.slopes import Slope
@@ -195,7 +195,6 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         """Every quantity times its sensitivity."""
         transition, emission = self._transition(steps.u), self._emission(steps.u)
         y = steps.y.y if isinstance(steps.y, Measurement) else steps.y
-        square = lambda root: multiply(root, jnp.swapaxes(root, -1, -2))
         quantities = Sensitivities(
             self.initial_mean,
             self.initial_covariance,

@@ -14,7 +14,7 @@ import numpy as np
 from ssm.emissions.numeric import solve_semidefinite
 from ssm.linalg import add_up, empty_pivots, multiply, semidefinite_root, solve_lower
 from ssm.shapes import Array, Bool, Float, Scalar
-from ssm.trees import AbstractSums
+from ssm.trees import AbstractSums, times
 
 
 class Regression(AbstractSums):
@@ -68,9 +68,8 @@ class Regression(AbstractSums):
         """Moments of sequences (B, ...) together, each as often as `counted` says; of one, as they are."""
         if not self.count.ndim:
             return self
-        often = jnp.ones_like(self.count) if counted is None else counted
-        both = lambda leaf: add_up(leaf * often.reshape(-1, *(1,) * (leaf.ndim - 1)))
-        return self._sums(both).at(self.coefficients[0], self.root[0])
+        together = lambda leaf: add_up(leaf if counted is None else times(leaf, counted))
+        return self._sums(together).at(self.coefficients[0], self.root[0])
 
     def about(self, coefficients: Float[Array, "N J"], root: Float[Array, "N N"]) -> "Regression":
         """The same moments, around other coefficients and in units of another noise."""

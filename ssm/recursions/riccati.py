@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import add_up, condition, empty_pivots, multiply, solve_lower, triangular_root
+from ssm.linalg import add_up, condition, empty_pivots, multiply, solve_lower, square, triangular_root
 from ssm.shapes import Array, Flag, Float
+from ssm.trees import widen
 
 # An entry of a covariance has come to rest when it changes by less than this many epsilons in a step, and what is
 # left of the way, a geometric series, may be TOLERANCE epsilons.
@@ -64,8 +65,6 @@ def settle(system: System, initial: Float[Array, "D D"], size: int, total: int, 
     They count as settled where a step changes no entry by more than rounding, relative to √(P_ii P_jj), and the rest
     of the way is within `tol` of it: change / (1 - ρ²), with ρ the contraction of a step.
     """
-    dtype = initial.dtype
-    rest = REST * jnp.finfo(dtype).eps
     step = lambda prior: Gains.of(prior, system.emission, system.blur)
     advance = lambda root: triangular_root(jnp.concatenate([multiply(system.transition, root), system.noise], axis=1))
     like = jax.eval_shape(step, initial)
@@ -76,7 +75,7 @@ def settle(system: System, initial: Float[Array, "D D"], size: int, total: int, 
         now = step(prior)
         following = advance(now.root)
         record = jax.tree.map(lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, count, 0), record, now)
-        return count + 1, following, record, _change(prior, following) <= rest
+        return count + 1, following, record, _rests(square(prior), square(following))
 
     moving = lambda carry: (carry[0] < size) & ~carry[3]
     count, prior, head, still = jax.lax.while_loop(moving, walk, (0, initial, empty, jnp.zeros((), bool)))
@@ -86,8 +85,9 @@ def settle(system: System, initial: Float[Array, "D D"], size: int, total: int, 
     for _ in range(DOUBLINGS):
         loop = multiply(loop, loop)
     shrinks = jnp.sum(loop**2) ** (1 / 2**DOUBLINGS)  # ρ²
-    limit = TOLERANCE * jnp.finfo(dtype).eps if tol is None else tol
-    settled = (still & (rest <= limit * (1 - shrinks))) | (size >= total)
+    eps = jnp.finfo(initial.dtype).eps
+    limit = TOLERANCE * eps if tol is None else tol
+    settled = (still & (REST * eps <= limit * (1 - shrinks))) | (size >= total)
     return Covariances(head, steady, settled & ~jnp.any(head.empty) & ~steady.empty)
 
 
@@ -118,19 +118,15 @@ class Backward(NamedTuple):
 
 def relax(last: Float[Array, "D D"], steady: Backward, head: Backward, size: int) -> Relaxed:
     """From the last X: `size` steps back that are all alike, until they rest, and then those of the head."""
-    dtype = last.dtype
-    rest = REST * jnp.finfo(dtype).eps
 
     def walk(carry: tuple) -> tuple:
         count, later, record, _ = carry
         before = steady.apply(later)
         record = jax.lax.dynamic_update_index_in_dim(record, later, size - 1 - count, 0)
-        scale = jnp.sqrt(jnp.diagonal(before))
-        still = jnp.all(jnp.abs(before - later) <= rest * scale[:, None] * scale)
-        return count + 1, before, record, still
+        return count + 1, before, record, _rests(later, before)
 
     moving = lambda carry: (carry[0] < size) & ~carry[3]
-    start = (0, last, jnp.zeros((max(size, 1), *last.shape), dtype), jnp.zeros((), bool))
+    start = (0, last, jnp.zeros((max(size, 1), *last.shape), last.dtype), jnp.zeros((), bool))
     count, middle, tail, still = jax.lax.while_loop(moving, walk, start)
     tail = jnp.where((jnp.arange(size) < size - count)[:, None, None], middle, tail[:size])
     back = lambda later, each: (each.apply(later), later)
@@ -145,12 +141,10 @@ def weighted(weights: Float[Array, "M"], array: Float[Array, "M I J"]) -> Float[
 def _from(count: Array, record: Array, steady: Array) -> Array:
     """The record up to `count`, the steady entry beyond it."""
     walked = jnp.arange(record.shape[0]) < count
-    return jnp.where(walked.reshape(-1, *(1,) * (record.ndim - 1)), record, steady)
+    return jnp.where(widen(walked, record.ndim), record, steady)
 
 
-def _change(before: Float[Array, "D D"], after: Float[Array, "D D"]) -> Float[Array, ""]:
-    """The largest change of a covariance, given by its roots, relative to its variances."""
-    old, new = multiply(before, before.T), multiply(after, after.T)
+def _rests(old: Float[Array, "D D"], new: Float[Array, "D D"]) -> Flag:
+    """Whether no entry of a covariance changes by more than rounding, relative to its variances."""
     scale = jnp.sqrt(jnp.diagonal(new))
-    scale = jnp.where(scale > 0, scale, 1)
-    return jnp.max(jnp.abs(new - old) / (scale[:, None] * scale))
+    return jnp.all(jnp.abs(new - old) <= REST * jnp.finfo(new.dtype).eps * scale[:, None] * scale)

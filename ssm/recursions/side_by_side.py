@@ -12,6 +12,7 @@ from ssm.recursion import Step
 from ssm.recursions import lanes
 from ssm.recursions.chain import Counts, any_component
 from ssm.shapes import Array, Bool, Float, PyTree
+from ssm.trees import times
 
 
 class InLanes(NamedTuple):
@@ -77,9 +78,7 @@ def arranged(steps: Step, size: int, schedule: Any) -> Step:
 def arranged_counts(counts: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
     """As `AbstractExpectation.arrange_statistics`."""
     layout = lanes.lay_out(steps, counts.initial.shape[-1], schedule.lanes)
-    if counted is not None:
-        often = lambda leaf: leaf * counted.reshape(-1, *(1,) * (leaf.ndim - 1))
-        counts = jax.tree.map(often, counts)
+    counts = counts if counted is None else times(counts, counted)
     states = layout.split(counts.states)
     states = jnp.where(layout.real(steps).reshape(-1, 1), states, 0)
     sums = lambda leaf: jnp.sum(leaf, axis=0) if steps.t.ndim == 2 else leaf
