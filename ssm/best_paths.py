@@ -1,10 +1,10 @@
 """The best paths, several of them."""
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from ssm.beliefs import Point
 from ssm.checks import positive_int
+from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.parameters import constrain
 from ssm.recursion import Step
@@ -42,7 +42,7 @@ def decode_best(
     return _decode_best(model, sequences, int(num_paths))
 
 
-@eqx.filter_jit
+@compiled
 def _decode_best(model, sequences, num_paths):
     best = ListViterbi(constrain(model), num_paths)
 

@@ -5,8 +5,9 @@ checked where they are concrete; under `jit` the shapes, ranks and dtypes still 
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,7 +21,9 @@ from ssm.shapes import Array, PyTree
 from ssm.trees import float_dtype
 
 
-class Sequences(NamedTuple):
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["steps"], meta_fields=["batched"])
+@dataclasses.dataclass(frozen=True)
+class Sequences:
     """Steps with leading axes (T,) or, if batched, (B, T)."""
 
     steps: Step

@@ -1,8 +1,8 @@
 """The best path."""
 
-import equinox as eqx
 import jax.numpy as jnp
 
+from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
@@ -47,7 +47,7 @@ def decode(
     return _decode(model, sequences, resolve(schedule, BEST[type(model)](model), sequences.steps.t.shape))
 
 
-@eqx.filter_jit
+@compiled
 def _decode(model, sequences, schedule):
     best = BEST[type(model)](constrain(model))
 

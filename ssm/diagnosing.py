@@ -9,6 +9,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from ssm.beliefs import Categorical
+from ssm.compiling import compiled
 from ssm.data import Sequences, needs_key, observe, over_sequences
 from ssm.distributions import Tails, tails
 from ssm.forward import beliefs
@@ -18,6 +19,7 @@ from ssm.recursion import Step
 from ssm.recursions.hmm import HMM
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Key, PyTree
+from ssm.trees import widen
 
 
 class Residuals(eqx.Module):
@@ -69,7 +71,7 @@ def residuals(
     return _residuals(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, kind)
 
 
-@eqx.filter_jit
+@compiled
 def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, kind: str) -> Residuals:
     model = constrain(model)
 
@@ -119,8 +121,7 @@ def _as_normal(sides: Tails) -> Residuals:
 
 def _there(steps: Step, z: Float[Array, "T *event"]) -> Array:
     """Which entries were observed, to broadcast against z."""
-    spread = lambda flags: flags.reshape(flags.shape + (1,) * (z.ndim - flags.ndim))
     there = jnp.ones((1,) * z.ndim, bool)
     if steps.observed is not None:
-        there = there & spread(steps.observed)
-    return there if steps.padding is None else there & ~spread(steps.padding)
+        there = there & widen(steps.observed, z.ndim)
+    return there if steps.padding is None else there & ~widen(steps.padding, z.ndim)

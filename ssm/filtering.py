@@ -1,5 +1,6 @@
 """The present: filtering, evidence, and streaming one observation at a time."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.compiling import compiled
 from ssm.data import needs_key, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
@@ -89,12 +91,12 @@ def filter(
     return filter_sequences(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
-@eqx.filter_jit
+@compiled
 def _log_prob(model, sequences, schedule, key):
     return evidence_of(constrain(model), sequences, schedule, key)
 
 
-@eqx.filter_jit
+@compiled
 def filter_sequences(model, sequences, schedule, key) -> Filtered:
     """`ssm.filter` on checked sequences."""
     model = constrain(model)
@@ -130,7 +132,7 @@ def before_first(model: AbstractRecursion, u: PyTree, key: Key | None) -> tuple[
     if u is None and model.num_inputs:
         u = np.zeros(model.num_inputs)  # an initial distribution that reads u is replaced at the first step
     plain = constrain(model)
-    known = index(plain.prepare(one_step(model, None, u, jnp.zeros((), int))).u, 0)
+    known = index(plain.prepare(at(one_step(model, None, u), jnp.zeros((), int))).u, 0)
     return plain.init(known, key=key), known
 
 
@@ -145,23 +147,30 @@ def step(
     needs_key(model, key, "step")
     if not isinstance(state, State):
         raise TypeError(f"state: expected the state of ssm.init or ssm.step, got {type(state).__name__}")
-    return _step(model, state, one_step(model, y, u, state.t), key)
+    return _step(model, state, one_step(model, y, u), key)
 
 
-def one_step(model: AbstractRecursion, y: Any, u: PyTree, t: Array) -> Step:
+def one_step(model: AbstractRecursion, y: Any, u: PyTree) -> Step:
     """One checked observation as stacked steps with T = 1, always with flags, so that a stream has one trace."""
     missing = y is None
     y = np.zeros(model.event_shape, int if model.event_kind == "symbol" else float) if missing else y
     y = y if eqx.is_array(y) else np.asarray(y)
     if tuple(y.shape) != model.event_shape:
         raise ValueError(f"y: expected one event of shape {model.event_shape}, got {tuple(y.shape)}")
-    steps = observe(model, y[None], jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], u)).steps
-    observed = jnp.full((1,), not missing) if steps.observed is None else steps.observed
-    return Step(u=steps.u, y=steps.y, observed=observed, first=(t == 0)[None], t=t[None])
+    stacked = lambda leaf: (leaf if eqx.is_array(leaf) else np.asarray(leaf))[None]
+    steps = observe(model, y[None], jax.tree.map(stacked, u)).steps
+    if steps.observed is not None:
+        return steps
+    return dataclasses.replace(steps, observed=jnp.asarray(np.full((1,), not missing)))
 
 
-@eqx.filter_jit
+def at(steps: Step, t: Array) -> Step:
+    """That one step as the one at time t of a stream."""
+    return dataclasses.replace(steps, first=(t == 0)[None], t=t[None])
+
+
+@compiled
 def _step(model, state, steps, key):
-    model = constrain(model)
+    model, steps = constrain(model), at(steps, state.t)
     belief, log_evidence = scan(model, model.prepare(steps), belief=state.belief, key=key, save=evidence_only)
     return State(belief, state.t + 1), log_evidence[0]

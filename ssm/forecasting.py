@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
+from ssm.compiling import compiled
 from ssm.data import future_steps, needs_key, observe, over_sequences
 from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.forward import forward, nothing
@@ -54,7 +54,7 @@ def forecast(
     return SampledForecast(model, ahead, beliefs, paths)
 
 
-@eqx.filter_jit
+@compiled
 def _predict(model, sequences, ahead):
     model = constrain(model)
 
@@ -65,7 +65,7 @@ def _predict(model, sequences, ahead):
     return over_sequences(one, sequences, None, ahead)
 
 
-@eqx.filter_jit
+@compiled
 def _draw(model, sequences, ahead, key, num_samples):
     model = constrain(model)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
+from ssm.compiling import compiled
 from ssm.data import check_key, future_observations, needs_key
 from ssm.distributions import quantile
 from ssm.forward import forward, nothing
@@ -169,7 +170,7 @@ def _probs(distribution: Any) -> Array:
     return distribution.probs
 
 
-@eqx.filter_jit
+@compiled
 def _read(model, predicted, ahead, read_out):
     model = constrain(model)
 
@@ -180,12 +181,12 @@ def _read(model, predicted, ahead, read_out):
     return jax.vmap(one)(predicted, ahead) if ahead.t.ndim == 2 else one(predicted, ahead)
 
 
-@eqx.filter_jit
+@compiled
 def _quantiles(model, predicted, ahead, q):
     return _read(model, predicted, ahead, lambda distribution: quantile(distribution, q))
 
 
-@eqx.filter_jit
+@compiled
 def _sample(model, beliefs, ahead, key, n):
     model = constrain(model)
     if ahead.t.ndim == 1:
@@ -194,7 +195,7 @@ def _sample(model, beliefs, ahead, key, n):
     return jax.vmap(lambda beliefs, ahead, key: draw_futures(model, beliefs, ahead, key, n))(beliefs, ahead, keys)
 
 
-@eqx.filter_jit
+@compiled
 def _future_evidence(model, beliefs, ahead, key):
     model = constrain(model)
 

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.checks import non_negative_int
+from ssm.compiling import compiled
 from ssm.data import needs_key, observe, over_sequences
-from ssm.filtering import before_first, one_step
+from ssm.filtering import at, before_first, one_step
 from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractReversibleRecursion, Step
@@ -46,7 +47,7 @@ def fixed_lag_smooth(
     return _fixed_lag_smooth(model, sequences, lag, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
-@eqx.filter_jit
+@compiled
 def _fixed_lag_smooth(model, sequences, lag, schedule, key):
     model = constrain(model)
 
@@ -113,7 +114,7 @@ class FixedLag(eqx.Module):
             raise TypeError(f"state: expected the state of this stream's init or step, got {type(state).__name__}")
         if state.times.shape != (self.lag + 1,):
             raise ValueError(f"state: expected one of lag {self.lag}, got one of lag {state.times.shape[0] - 1}")
-        return _step(self.model, state, one_step(self.model, y, u, state.t), key)
+        return _step(self.model, state, one_step(self.model, y, u), key)
 
 
 def fixed_lag(model: AbstractReversibleRecursion, lag: int) -> FixedLag:
@@ -132,9 +133,9 @@ def fixed_lag(model: AbstractReversibleRecursion, lag: int) -> FixedLag:
     return FixedLag(model, non_negative_int("lag", lag))
 
 
-@eqx.filter_jit
+@compiled
 def _step(model, state, steps, key):
-    model = constrain(model)
+    model, steps = constrain(model), at(steps, state.t)
     prepared = model.prepare(steps)
     _, saved = scan(model, prepared, belief=state.belief, key=key, save=everything)
     before = (state.times, state.filtered, state.predicted, state.u)

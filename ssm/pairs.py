@@ -1,12 +1,12 @@
 """Two neighbouring times at once: p(x_t, x_{t+1} | y) for the times that are asked for."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssm.arguments import as_array
 from ssm.checks import is_concrete
+from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
@@ -62,7 +62,7 @@ def _checked(times: Array, sequences: Sequences) -> Int[Array, "M"]:
     return jnp.asarray(times)
 
 
-@eqx.filter_jit
+@compiled
 def _smooth_pairs(model, sequences, times, schedule):
     model = constrain(model)
 

@@ -116,7 +116,7 @@ class AbstractCovariance(AbstractParameter):
     @property
     def matrix(self) -> Float[Array, "*batch D D"]:
         """root @ rootᵀ."""
-        return jnp.matmul(self.lower, jnp.swapaxes(self.lower, -1, -2), precision="highest")
+        return square(self.lower)
 
     def fitted(self, root: Float[Array, "*batch D D"]) -> Self:
         """That of this structure under which noise of covariance root @ rootᵀ has the highest expected density."""

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
+from ssm.compiling import compiled
 from ssm.data import check_key, future_steps, observe, over_sequences
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.shapes import Array, Bool, Float, Key, PyTree
 from ssm.simulating import draw_path
-from ssm.trees import float_dtype
+from ssm.trees import float_dtype, widen
 
 AT_ONCE = 64  # simulations that are in memory together
 
@@ -77,14 +78,14 @@ def simulated_check(
     return _simulated_check(model, sequences, ahead, statistic, int(num_simulations), key)
 
 
-@eqx.filter_jit
+@compiled
 def _simulated_check(model, sequences, ahead, statistic, num_simulations, key):
     model, data = constrain(model), sequences.steps
     seen = _seen(data)
 
     def drawn(key: Key) -> Array:
         one = lambda steps, key: draw_path(model, None, model.prepare(steps), key)[1]
-        return over_sequences(one, sequences._replace(steps=ahead), key)
+        return over_sequences(one, Sequences(ahead, sequences.batched), key)
 
     def value(ys: Array) -> Array:
         return jnp.asarray(statistic(jnp.where(seen, ys, jnp.zeros((), ys.dtype)), seen)).astype(float_dtype(model))
@@ -96,8 +97,7 @@ def _simulated_check(model, sequences, ahead, statistic, num_simulations, key):
 
 def _seen(steps: Step) -> Bool[Array, "*data"]:
     """Which entries of y are observed and no padding."""
-    spread = lambda flags: flags.reshape(*flags.shape, *(1,) * (steps.y.ndim - flags.ndim))
     seen = jnp.ones(steps.y.shape, bool)
     if steps.observed is not None:
-        seen = seen & spread(steps.observed)
-    return seen if steps.padding is None else seen & ~spread(steps.padding)
+        seen = seen & widen(steps.observed, steps.y.ndim)
+    return seen if steps.padding is None else seen & ~widen(steps.padding, steps.y.ndim)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
+from ssm.compiling import compiled
 from ssm.data import check_key, future_steps
 from ssm.parameters import constrain
 from ssm.recursion import AbstractModel, AbstractRecursion, AbstractStateSpace, Step
@@ -30,7 +30,7 @@ def simulate(
     return _simulate(model, ahead, key)
 
 
-@eqx.filter_jit
+@compiled
 def _simulate(model, steps, key):
     model = constrain(model)
     return draw_path(model, None, model.prepare(steps), key)

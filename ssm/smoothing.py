@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.checks import positive_int
+from ssm.compiling import compiled
 from ssm.data import check_key, needs_key, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
@@ -81,7 +82,7 @@ def check_reversible(model: AbstractRecursion, verb: str) -> None:
         )
 
 
-@eqx.filter_jit
+@compiled
 def _smooth(model, sequences, schedule, key):
     model = constrain(model)
     all_at_once = together(schedule, model, sequences.steps)
@@ -96,7 +97,7 @@ def _smooth(model, sequences, schedule, key):
     return over_sequences(one, sequences, key, together=all_at_once)
 
 
-@eqx.filter_jit
+@compiled
 def _posterior_sample(model, sequences, schedule, key, num_samples):
     model = constrain(model)
 

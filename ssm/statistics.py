@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
@@ -47,7 +48,7 @@ def expected_statistics(
     return _expected_statistics(model, sequences, resolve(schedule, model, sequences.steps.t.shape))
 
 
-@eqx.filter_jit
+@compiled
 def _expected_statistics(model, sequences, schedule):
     model = constrain(model)
 
@@ -144,19 +145,21 @@ def _evidence_forward(perturbed, model_and_steps, schedule, fast):
 def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
-    if not together(schedule, model, steps, fast):
+    side_by_side, batched = together(schedule, model, steps, fast), steps.t.ndim == 2
+    if batched:
+        sensitivities = _slope_together(model, steps, cotangent, schedule)[1]
+    elif side_by_side:
+        sensitivities = found
+    else:
         predicted = predictions(model, model.prepare(steps), found)
         sensitivities = model.sensitivities(steps, predicted, found, schedule)
-        expected = lambda both: both[0].first_order(both[0].prepare(both[1]), sensitivities)
-        return jax.tree.map(lambda leaf: cotangent * leaf, eqx.filter_grad(expected)(model_and_steps))
-    batched = steps.t.ndim == 2
-    sensitivities = _slope_together(model, steps, cotangent, schedule)[1] if batched else found
 
-    def expected_together(both: tuple) -> Scalar:
+    def expected(both: tuple) -> Scalar:
         model, steps = both
-        return model.first_order(model.prepare(model.arrange(steps, schedule)), sensitivities)
+        arranged = model.arrange(steps, schedule) if side_by_side else steps
+        return model.first_order(model.prepare(arranged), sensitivities)
 
-    slope = eqx.filter_grad(expected_together)(model_and_steps)
+    slope = eqx.filter_grad(expected)(model_and_steps)
     return slope if batched else jax.tree.map(lambda leaf: cotangent * leaf, slope)
 
 

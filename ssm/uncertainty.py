@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.compiling import compiled
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
 from ssm.freezing import Frozen, free_entries, frozen_names, leaf_names
@@ -132,7 +133,7 @@ def _moved(model: Any, change: Float[Array, "P"], where: Places) -> Any:
     return constrain(jax.tree.unflatten(jax.tree.structure(model), leaves))
 
 
-@eqx.filter_jit
+@compiled
 def _derivatives(
     centre: Float[Array, "P"], model: Any, sequences: Sequences, where: Places, schedule: AbstractSchedule
 ) -> tuple[Float[Array, "P"], Float[Array, "P P"]]:
@@ -147,7 +148,7 @@ def _derivatives(
     return slope(centre), jax.jacfwd(slope)(centre)
 
 
-@eqx.filter_jit
+@compiled
 def _slopes(centre: Float[Array, "P"], model: Any, where: Places, read_out: Callable) -> tuple[PyTree, PyTree]:
     """What is read out, and its derivatives (..., P)."""
     function = lambda change: read_out(_moved(model, change, where))

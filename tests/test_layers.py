@@ -16,6 +16,7 @@ LAYERS = [
         "logspace",
         "linalg",
         "checks",
+        "compiling",
         "distributions",
         "parameters",
         "covariances",

@@ -7,11 +7,11 @@ Directions are optax's. The line search is our own, because of one thing: it hol
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 
+from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.fitting.descent import objective, total_evidence
 from ssm.fitting.job import CHUNK
@@ -69,7 +69,7 @@ def _lbfgs(plan: Plan) -> optax.GradientTransformation:
     return optax.scale_by_lbfgs(memory_size=plan.memory)
 
 
-@eqx.filter_jit
+@compiled
 def run_iterations(
     state: State,
     fixed: Held,

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
@@ -46,7 +47,7 @@ def start(free: PyTree, optimiser: Optimiser, dtype: jnp.dtype) -> State:
     return State(free, optimiser.init(free), free, nothing, zero, nothing, zero, jnp.zeros((), bool))
 
 
-@eqx.filter_jit
+@compiled
 def run_epochs(
     state: State,
     fixed: Held,
@@ -146,7 +147,7 @@ def total_evidence(
     return jnp.sum(evidence_of(constrain(combine(free, fixed)), sequences, schedule, key, fast=fast))
 
 
-@eqx.filter_jit
+@compiled
 def objective(
     free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
 ) -> Array:

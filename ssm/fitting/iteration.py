@@ -3,10 +3,10 @@
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.compiling import compiled
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.job import CHUNK
 from ssm.fitting.starts import for_each, keep
@@ -27,14 +27,14 @@ class State(NamedTuple):
     finished: Bool[Array, "R"]
 
 
-@eqx.filter_jit
+@compiled
 def start(models: list[PyTree]) -> State:
     """Before the first iteration, from R models."""
     restarts = len(models)
     return State(stack(models), jnp.full(restarts, -jnp.inf, float_dtype(models)), jnp.zeros(restarts, bool))
 
 
-@eqx.filter_jit
+@compiled
 def iterate(
     state: State,
     sequences: Sequences,
@@ -91,7 +91,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     return climb(*over_sequences(partial(expect, schedule=schedule), sequences, None))
 
 
-@eqx.filter_jit
+@compiled
 def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = False) -> Float[Array, "R"]:
     """Log-evidence of all sequences under each restart's model, and its log-prior if that is asked for."""
     alone = length(models) == 1
@@ -105,7 +105,7 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
     return for_each(one, models)
 
 
-@eqx.filter_jit
+@compiled
 def finish(
     models: PyTree, sequences: Sequences, validation: Sequences | None
 ) -> tuple[Float[Array, "2 R"], Int[Array, ""], PyTree]:

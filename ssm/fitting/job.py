@@ -62,7 +62,7 @@ def run(
         state, history = restored
     times = [0.0] * history.shape[-1]
     with Clock() as clock, Progress(name, total, job.observations, job.progress) as bar:
-        while history.shape[-1] < total and not np.all(state.finished):
+        while history.shape[-1] < total and not np.asarray(state.finished).all():
             before, began = state, clock.running
             limit = np.asarray(min(CHUNK, total - history.shape[-1]))
             state, scores, done = clock.call(advance, state, limit)

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.compiling import compiled
 from ssm.data import Sequences, over_sequences
 from ssm.expectation import AbstractExpectation
 from ssm.fitting.descent import shuffled_batches
@@ -16,7 +16,7 @@ from ssm.recursion import Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of, statistics_of
-from ssm.trees import index
+from ssm.trees import index, times
 
 
 class State(NamedTuple):
@@ -36,7 +36,7 @@ class Whole(NamedTuple):
     frozen: tuple[str, ...]
 
 
-@eqx.filter_jit
+@compiled
 def start(model: AbstractExpectation, whole: Whole) -> State:
     """Before the first epoch: no sums yet, and the first batch takes their place.
 
@@ -48,7 +48,7 @@ def start(model: AbstractExpectation, whole: Whole) -> State:
     return State(model, empty, jnp.zeros((), int), jnp.zeros((), bool))
 
 
-@eqx.filter_jit
+@compiled
 def run_epochs(
     state: State,
     whole: Whole,
@@ -96,11 +96,11 @@ def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Arr
     statistics, log_evidence = over_sequences(one, batch, None)
     dtype = log_evidence.dtype
     share = weights.astype(dtype) * whole.sequences.steps.t.shape[0] / jnp.sum(weights).astype(dtype)
-    scaled = jax.tree.map(lambda leaf: leaf * share.reshape((-1,) + (1,) * (leaf.ndim - 1)), statistics)
+    scaled = times(statistics, share)
     return plain.sums(scaled, batch.steps), jnp.sum(jnp.where(weights[:, None], log_evidence, 0))
 
 
-@eqx.filter_jit
+@compiled
 def total_evidence(model: PyTree, sequences: Sequences) -> Array:
     """Log-evidence of all sequences."""
     plain = constrain(model)

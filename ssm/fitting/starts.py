@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.freezing import moved
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step, offers
 from ssm.shapes import Array, Bool, Key, PyTree
-from ssm.trees import index, length, stack
+from ssm.trees import index, length, stack, widen
 
 
 def starting_points(
@@ -37,10 +37,10 @@ def starting_points(
 
 
 # Trees of arrays with a new leading axis R.
-together = eqx.filter_jit(stack)
+together = compiled(stack)
 
 
-@eqx.filter_jit
+@compiled
 def _random(model: AbstractExpectation, steps: Step, frozen: tuple[str, ...], key: Key) -> PyTree:
     return moved(model, constrain(model).restart(key, steps), frozen)
 
@@ -55,7 +55,5 @@ def for_each(function: Callable[[Any], PyTree], starts: PyTree) -> PyTree:
 def keep(finished: Bool[Array, "R"], old: PyTree, new: PyTree) -> PyTree:
     """The old state of the starts that are finished, the new one of the others."""
 
-    def one(if_true: Array, if_false: Array) -> Array:
-        return jnp.where(finished.reshape((-1,) + (1,) * (if_false.ndim - 1)), if_true, if_false)
-
-    return jax.tree.map(one, old, new)
+    choose = lambda if_true, if_false: jnp.where(widen(finished, if_false.ndim), if_true, if_false)
+    return jax.tree.map(choose, old, new)
