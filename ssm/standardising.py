@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 
+from ssm.compiling import compiled
 from ssm.data import Sequences, check_recursion, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
@@ -80,7 +81,7 @@ def _checked(
     return sequences, resolve(schedule, model, sequences.steps.t.shape)
 
 
-@eqx.filter_jit
+@compiled
 def _innovations(model: LinearGaussian, sequences: Sequences, schedule: AbstractSchedule) -> Array:
     model = constrain(model)
 
@@ -91,7 +92,7 @@ def _innovations(model: LinearGaussian, sequences: Sequences, schedule: Abstract
     return over_sequences(one, sequences, None)
 
 
-@eqx.filter_jit
+@compiled
 def _auxiliary_residuals(model: LinearGaussian, sequences: Sequences, schedule: AbstractSchedule) -> AuxiliaryResiduals:
     model = constrain(model)
 

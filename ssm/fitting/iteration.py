@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm.compiling import compiled
 from ssm.data import Sequences, over_sequences
@@ -39,8 +40,8 @@ def iterate(
     state: State,
     sequences: Sequences,
     validation: Sequences | None,
-    limit: Int[Array, ""],
-    tolerance: Float[Array, ""],
+    limit: Int[Array, ""] | np.ndarray,
+    tolerance: Float[Array, ""] | np.ndarray,
     frozen: tuple[str, ...],
 ) -> tuple[State, Float[Array, "2 R chunk"], Int[Array, ""]]:
     """Up to `limit` iterations, fewer if all restarts converge.
