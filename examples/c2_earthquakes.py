@@ -43,6 +43,8 @@ def main(
         regime = rates[ssm.decode(model, counts)[0]]
         mean, low, high = (np.asarray(each) for each in (ahead.mean, *ahead.interval(0.9)))
     print(f"next year {mean[0]:.1f} expected, 90 % between {low[0]:.0f} and {high[0]:.0f}")
+    diagnosis = ssm.diagnose(residuals)
+    print(diagnosis)
     if out is not None:
         draw(Path(out), years, counts, choice, regime, mean, (low, high), residuals)
     rows = {row.name[:1]: row for row in choice.rows}
@@ -52,6 +54,7 @@ def main(
         "BIC": {size: row.bic for size, row in rows.items()},
         "rates": rates,
         "residuals": np.asarray(residuals.mid),
+        "diagnosis": diagnosis,
         "next_year": (float(low[0]), float(mean[0]), float(high[0])),
     }
 

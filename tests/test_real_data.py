@@ -25,6 +25,7 @@ def test_c2_earthquakes(tmp_path, data, anchors):
     assert result["BIC"]["3"] == pytest.approx(known["BIC"]["3"], abs=0.01)
     np.testing.assert_allclose(result["rates"], known["lambda3"], atol=1e-3)
     assert abs(result["residuals"].mean()) < 0.2 and result["residuals"].std() == pytest.approx(1, abs=0.15)
+    assert all(p_value > 0.05 for p_value in result["diagnosis"].p_values().values())
     low, mean, high = result["next_year"]
     assert low < mean < high
 
