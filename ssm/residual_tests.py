@@ -57,8 +57,8 @@ def diagnose(residuals: Any, lags: Sequence[int] | None = None) -> Diagnosis:
 
     The p-values hold for long sequences, and that of H(h) for normal ones. A statistic without enough residuals is NaN.
     Their plot: `ssm.plotting.residuals`.
-    Raises ValueError for other shapes, for infinite residuals, for a component without two different residuals, and
-    for lags that are not in 1 .. T - 1.
+    Raises ValueError for other shapes, and where N > T, for infinite residuals, for a component without two different
+    residuals, and for lags that are not in 1 .. T - 1.
     """
     rows, counts = [], []
     for component, column in enumerate(one_sequence(residuals).T):
@@ -77,6 +77,10 @@ def one_sequence(residuals: Any) -> np.ndarray:
     if values.ndim not in (1, 2):
         raise ValueError(f"residuals: expected shape (T,) or (T, N), one sequence, got {values.shape}")
     values = values.reshape(len(values), -1)
+    if values.shape[1] > len(values):
+        raise ValueError(
+            f"residuals: {len(values)} times of {values.shape[1]} components are taken for a batch; pass one sequence"
+        )
     if np.isinf(values).any():
         t, component = np.argwhere(np.isinf(values))[0]
         raise ValueError(

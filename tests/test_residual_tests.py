@@ -82,6 +82,7 @@ def test_each_finds_what_it_looks_for() -> None:
     ("residuals", "lags", "message"),
     [
         (np.zeros((2, 3, 1)), None, r"residuals: expected shape \(T,\) or \(T, N\), one sequence, got \(2, 3, 1\)"),
+        (np.zeros((2, 3)), None, "residuals: 2 times of 3 components are taken for a batch; pass one sequence"),
         ([0.0, np.inf], None, "residuals: infinite at time 1, component 0"),
         ([0.0, np.nan, 0.0], None, "residuals: component 0 has no two different ones"),
         ([np.nan, np.nan], None, "residuals: component 0 has no two different ones"),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.diffuse import Conditional, DiffuseGaussian
-from ssm.linalg import empty_pivots, multiply, solve_lower
+from ssm.linalg import empty_pivots, multiply, solve_lower, square
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Seen
@@ -67,7 +67,7 @@ def disturbances(
 
 def _standardised(root: Float[Array, "D D"], slope: Float[Array, "D"], curvature: Float[Array, "D D"]) -> Array:
     """C r over its standard deviation, of the noise C = root rootᵀ; NaN where there is no noise."""
-    covariance = multiply(root, root.T)
+    covariance = square(root)
     variance = jnp.sum(multiply(covariance, curvature) * covariance, axis=1)
     return jnp.where(variance > 0, multiply(covariance, slope) / jnp.sqrt(variance), jnp.nan)
 
