@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from ssm.distributions import log_normal_density
 from ssm.linalg import multiply, solve_lower, square, triangular_root
-from ssm.shapes import Array, Bool, Float, Key, Scalar
+from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
 
 
 class DiffuseGaussian(eqx.Module):
@@ -41,6 +41,11 @@ class DiffuseGaussian(eqx.Module):
         scale, vague = _norms(self.loading), square(self.loading)
         shared = jnp.abs(vague) > rounding(vague) * scale[..., :, None] * scale[..., None, :]
         return jnp.where(shared, jnp.sign(vague) * jnp.inf, square(self.root))
+
+    @property
+    def known_covariance(self) -> Float[Array, "*batch D D"]:
+        """P_* = root @ rootᵀ: finite."""
+        return square(self.root)
 
     @property
     def spread(self) -> Float[Array, "*batch D D"]:
@@ -119,21 +124,38 @@ class _Left(NamedTuple):
 
 def _use(left: _Left, i: Array) -> tuple[_Left, tuple[Array, Array]]:
     """Solve row i for a direction of δ, if it sees any, and put the solution into all rows."""
-    look = left.loading[i]
-    sees = jnp.any(look != 0)
-    look = jnp.where(sees, look, 1)
-    square = jnp.sum(look**2)
-    weights = multiply(left.loading, look) / square
-    put = lambda rows: _less(rows, weights[:, None] * rows[i]).at[i].set(0)
-    # A reflection that turns `look` into a multiple of one axis: that axis is resolved, exactly zero from here on. It
-    # is one with an entry in `look`, hence not resolved yet.
-    axis = jnp.arange(len(look)) == jnp.argmax(jnp.abs(look))
-    mirror = look + jnp.where(axis, jnp.sign(look) * jnp.sqrt(square), 0)
-    turned = left.loading - multiply(left.loading, mirror)[:, None] * mirror * (2 / jnp.sum(mirror**2))
-    rest = cleaned(jnp.where(axis, 0, turned), _norms(left.loading)).at[i].set(0)
-    after = _Left(rest, put(left.roots), put(left.values))
-    kept = jax.tree.map(lambda new, old: jnp.where(sees, new, old), after, left)
-    return kept, (sees, jnp.where(sees, jnp.log(square) / 2, 0))
+    found = Resolved.by(left.loading, i)
+    after = _Left(found.loading, found.put(left.roots, i), found.put(left.values, i))
+    return after, (found.sees, found.log_scale)
+
+
+class Resolved(NamedTuple):
+    """What row i of a loading, if it is not zero, makes of all rows: each is less `weights` of that row."""
+
+    loading: Float[Array, "R d"]
+    weights: Float[Array, "R"]
+    sees: Flag
+    log_scale: Scalar  # ½ log F_∞
+
+    @classmethod
+    def by(cls, loading: Float[Array, "R d"], i: Array) -> "Resolved":
+        """One direction less."""
+        look = loading[i]
+        sees = jnp.any(look != 0)
+        look = jnp.where(sees, look, 1)
+        length = jnp.sum(look**2)
+        weights = multiply(loading, look) / length
+        # A reflection that turns `look` into a multiple of one axis: that axis is resolved, exactly zero from here on.
+        # It is one with an entry in `look`, hence not resolved yet.
+        axis = jnp.arange(len(look)) == jnp.argmax(jnp.abs(look))
+        mirror = look + jnp.where(axis, jnp.sign(look) * jnp.sqrt(length), 0)
+        turned = loading - multiply(loading, mirror)[:, None] * mirror * (2 / jnp.sum(mirror**2))
+        rest = cleaned(jnp.where(axis, 0, turned), _norms(loading)).at[i].set(0)
+        return cls(jnp.where(sees, rest, loading), weights, sees, jnp.where(sees, jnp.log(length) / 2, 0))
+
+    def put(self, rows: Float[Array, "R J"], i: Array) -> Float[Array, "R J"]:
+        """Rows less the share of row i, which is used up."""
+        return jnp.where(self.sees, _less(rows, self.weights[:, None] * rows[i]).at[i].set(0), rows)
 
 
 def through(matrix: Float[Array, "M D"], loading: Float[Array, "D d"]) -> Float[Array, "M d"]:

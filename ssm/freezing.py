@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.parameters import AbstractParameter, Constant
+from ssm.parameters import AbstractParameter, AbstractPartlyRead, Constant
 from ssm.shapes import Array, Bool, PyTree
 
 # As users name what is frozen: names, or names with True or with the array of the entries that are.
@@ -183,12 +183,15 @@ def moved(model: PyTree, best: PyTree, frozen: tuple[str, ...]) -> PyTree:
 def free_entries(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:
     """The model's tree with a boolean array at each leaf: True at the numbers that are free coordinates of its values.
 
-    Given numbers, hard zeros and what `frozen` covers are not. Needs concrete values.
+    Given numbers, hard zeros, what the model does not read and what `frozen` covers are not. Needs concrete values.
     """
     is_parameter = lambda node: isinstance(node, AbstractParameter)
     all_of = lambda leaf: np.ones(getattr(leaf, "shape", ()), bool)
     own = lambda node: node.free_entries() if is_parameter(node) else all_of(node)
     entries = jax.tree.map(own, model, is_leaf=is_parameter)
+    is_partly_read = lambda node: isinstance(node, AbstractPartlyRead)
+    read = lambda node, entries: node.entries_read(entries) if is_partly_read(node) else entries
+    entries = jax.tree.map(read, model, entries, is_leaf=is_partly_read)
     leaves, structure = jax.tree.flatten(jax.tree.map(lambda f, m: m & f, trainable(model, frozen), entries))
     for i, mask in held_entries(model, frozen).items():
         leaves[i] = leaves[i] & ~mask
@@ -205,7 +208,7 @@ def num_parameters(model: PyTree, frozen: Frozen = ()) -> int:
 
     A row of probabilities counts one less than its possible outcomes, with those to which a fit gave no probability;
     zeros that a model was made with count none, nor do given arrays; a covariance (D, D) counts D (D + 1) / 2, what
-    several states share counts once; `frozen` as in `ssm.fit`.
+    several states share counts once; what a diffuse start does not read counts none; `frozen` as in `ssm.fit`.
     """
     return int(sum(mask.sum() for mask in jax.tree.leaves(free_entries(model, frozen_names(model, frozen)))))
 

@@ -90,11 +90,13 @@ def _triangular_root_jvp(primals, tangents):
     root = triangular_root(matrix)
     # 1. M = L Q with orthonormal rows Q (zero where L has no pivot), so dM Qᵀ = dL + L A, where A = dQ Qᵀ is
     # antisymmetric.  2. H = L⁻¹ dM Qᵀ = L⁻¹ dL + A, and L⁻¹ dL is lower triangular: A is the upper part of H,
-    # less its transpose.  3. Rows without a pivot have no row of H, but dL = dM Qᵀ - L A holds for them too.
+    # less its transpose.  3. Rows without a pivot have no row of H, but dL = dM Qᵀ - L A holds for them too: right of
+    # the diagonal as well, where it is how they come to vary with the rows below.
     orthonormal = solve_lower(root, matrix)
     moved = multiply(change, orthonormal.T)
     upper = jnp.triu(solve_lower(root, moved), 1)
-    return root, jnp.tril(moved - multiply(root, upper - upper.T))
+    turned = moved - multiply(root, upper - upper.T)
+    return root, jnp.where(empty_pivots(root)[:, None], turned, jnp.tril(turned))
 
 
 def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:

@@ -167,6 +167,14 @@ class Covariance(AbstractCovariance):
         return cls(jax.vmap(semidefinite_root)(flat).reshape(matrix.shape))
 
 
+class AbstractPartlyRead(eqx.Module):
+    """A model that does not read all of its numbers."""
+
+    def entries_read(self, entries: Any) -> Any:
+        """This tree with booleans as leaves, True at numbers that are free by themselves: False at what is not read."""
+        raise NotImplementedError
+
+
 class Constant(AbstractParameter):
     """An array that is given, not learnt: no gradient reaches it and no fit moves it."""
 

@@ -198,6 +198,7 @@ def test_the_limit_of_large_variances() -> None:
     np.testing.assert_allclose(far, near / 100, rtol=0.01, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_gradient() -> None:
     name = "two states, seen one at a time"
     ys, mask = data_of(name)
@@ -287,3 +288,107 @@ def test_what_it_cannot_do_is_said() -> None:
         ssm.simulate(model, jax.random.key(0), 3)
     with pytest.raises(ValueError, match=r"diffuse: expected \(1,\) bools"):
         ssm.LinearGaussian(*[np.zeros(1)], *[np.eye(1)] * 5, diffuse=[1])
+
+
+# -- derivatives and learning ------------------------------------------------------------------------------------
+
+RANDOM = np.random.default_rng(3)
+
+
+def flattened(model: ssm.LinearGaussian):
+    return ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
+
+
+def with_all_there_is() -> tuple[ssm.LinearGaussian, np.ndarray, dict]:
+    """Two sequences of unlike length with gaps and inputs, and an emission that varies in time."""
+    normal = RANDOM.normal
+    model = ssm.LinearGaussian(
+        MEAN, SPREAD, MIXED, CHANGE, BOTH + 0.1 * normal(size=(7, 2, 3)), NOISE, normal(size=3), normal(size=2),
+        normal(size=(3, 2)), normal(size=(2, 2)), diffuse=FLAT,
+    )  # fmt: skip
+    mask = np.array([CASES["two states, seen one at a time"][2], [[1, 1]] * 7], bool)
+    return model, normal(size=(2, 7, 2)), {"inputs": normal(size=(2, 7, 2)), "mask": mask, "lengths": np.array([7, 5])}
+
+
+def test_the_gradient_with_inputs_gaps_and_sequences_of_unlike_length() -> None:
+    model, ys, given = with_all_there_is()
+    flat, restore = flattened(model)
+    inputs = given.pop("inputs").ravel()
+    both = np.concatenate([flat, inputs])
+    value = lambda both: jnp.sum(
+        ssm.log_prob(restore(both[: len(flat)]), ys, both[len(flat) :].reshape(2, 7, 2), **given)
+        * jnp.array([1.0, 2.0])
+    )
+    slope = jax.jit(jax.grad(value))(both)
+    step = 1e-5 * np.eye(len(both))
+    differences = np.subtract(*jax.jit(jax.vmap(jax.vmap(value)))(np.stack([both + step, both - step]))) / 2e-5
+    # As above, of numbers of size 100.
+    np.testing.assert_allclose(slope, differences, rtol=1e-7, atol=1e-6)
+    assert np.count_nonzero(np.abs(slope) > 1e-3) > 60
+
+
+@eqx.filter_jit
+def curvature_and_differences(restore, flat, ys, mask):
+    slope = jax.grad(lambda flat: ssm.log_prob(restore(flat), ys, mask=mask))
+    step = 1e-5 * jnp.eye(len(flat))
+    differences = jax.lax.map(lambda step: (slope(flat + step) - slope(flat - step)) / 2e-5, step)
+    return jax.jacfwd(slope)(flat), differences
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["two states, seen one at a time", next(iter(CASES))])
+def test_the_curvature(name: str) -> None:
+    # Zeros of the matrices are points where variances begin: there, too.
+    ys, mask = data_of(name)
+    flat, restore = flattened(model_of(name))
+    curvature, differences = curvature_and_differences(restore, flat, ys, mask)
+    # Differences of a gradient: 1e-10 of its third derivatives, and 1e-14 / 1e-5 of rounding.
+    np.testing.assert_allclose(curvature, differences, rtol=1e-6, atol=1e-6)
+    assert np.count_nonzero(np.abs(curvature) > 1e-2) > 200
+
+
+def test_em_is_that_of_large_variances() -> None:
+    name = "two states, seen one at a time"
+    ys, mask = (np.concatenate([each, each[::-1]]) for each in data_of(name))
+    exact = model_of(name)
+
+    def learnt(model: ssm.LinearGaussian) -> ssm.LinearGaussian:
+        statistics = ssm.expected_statistics(model, ys, mask=mask)
+        return model.maximise(statistics, ssm.data.observe(model, ys, mask=mask).steps)
+
+    found, limit = learnt(exact), learnt(model_of(name, None, np.diag([1e7, 1e7, SPREAD[2, 2]])))
+    # The limit is reached as 1 / κ; what it has lost is rounding times κ.
+    for part in ("transition_matrix", "transition_covariance", "emission_matrix", "emission_covariance"):
+        np.testing.assert_allclose(getattr(found, part), getattr(limit, part), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.initial_mean[2], limit.initial_mean[2], rtol=1e-5)
+    np.testing.assert_allclose(found.initial_covariance[2, 2], limit.initial_covariance[2, 2], rtol=1e-5)
+    np.testing.assert_array_equal(found.initial_mean[:2], exact.initial_mean[:2])
+    np.testing.assert_allclose(found.initial_covariance[:2, :2], exact.initial_covariance[:2, :2], rtol=1e-15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [ssm.EM(max_iters=30), ssm.LBFGS(max_iters=30), ssm.SGD(num_epochs=30)])
+def test_fits_climb(method) -> None:
+    name = "two states, seen one at a time"
+    ys, mask = (np.concatenate([each] * 3) for each in data_of(name))
+    fit = ssm.fit(model_of(name), ys, method, mask=mask, progress=False)
+    assert fit.log_prob > fit.start_log_prob + 1
+    if isinstance(method, ssm.EM):
+        assert np.all(np.diff(fit.log_probs) > -1e-9)  # monotone, up to rounding
+
+
+@pytest.mark.slow
+def test_em_says_that_a_state_is_never_resolved() -> None:
+    model, ys, mask = half_blind()
+    with pytest.raises(ValueError, match="EM: the expected statistics are not finite.*diffuse start"):
+        ssm.fit(model, ys, ssm.EM(max_iters=2), mask=mask, progress=False)
+
+
+def test_what_is_not_read_is_no_parameter() -> None:
+    name = "two states, seen one at a time"
+    # 2 initial means, and 2 variances and 3 covariances of their own and with the third state.
+    assert ssm.num_parameters(model_of(name)) == ssm.num_parameters(model_of(name, None)) - 7
+    diagonal = ssm.LinearGaussian(MEAN, ssm.Diagonal(np.ones(3)), MIXED, CHANGE, BOTH, NOISE, diffuse=FLAT)
+    assert ssm.num_parameters(diagonal) == ssm.num_parameters(model_of(name))
+    with pytest.raises(ValueError, match="diffuse: initial entries of diffuse states are not read"):
+        ssm.LinearGaussian(MEAN, ssm.Spherical(1.0, 3), MIXED, CHANGE, BOTH, NOISE, diffuse=FLAT)

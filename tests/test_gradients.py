@@ -15,6 +15,7 @@ from zoo import Member
 
 import ssm
 from ssm.freezing import trainable
+from ssm.linalg import triangular_root
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -232,3 +233,15 @@ def test_12_float32_is_within_its_bound(member: Member, total: int) -> None:
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(answer.filtered) if leaf.dtype.kind == "f")
     off = float(np.sum(np.asarray(answer.log_evidence, float))) - float(truth.log_prob)
     assert abs(off) < bound(np.asarray(truth.log_evidence))
+
+
+def test_the_slope_of_a_covariance_where_variances_begin() -> None:
+    # Rows without variance, first and between, and one that the rows above explain.
+    random = np.random.default_rng(0)
+    matrix, change = random.normal(size=(2, 5, 7))
+    matrix[[0, 2]] = 0
+    matrix[4] = 2 * matrix[1] - matrix[3]
+    root, slope = jax.jvp(triangular_root, (jnp.asarray(matrix),), (jnp.asarray(change),))
+    np.testing.assert_allclose(root @ root.T, matrix @ matrix.T, atol=1e-14)  # rounding of numbers of size 10
+    found, truth = root @ slope.T, matrix @ change.T
+    np.testing.assert_allclose(found + found.T, truth + truth.T, atol=1e-13)

@@ -72,6 +72,11 @@ def _check_monotone(history: np.ndarray, epsilon: float) -> None:
 def _result(job: Job, course: Course) -> Fit:
     history, (final, best, model) = course.history, course.reached
     final, best = np.asarray(final), int(best)
+    if np.isnan(final[0]).all():
+        raise ValueError(
+            "EM: the expected statistics are not finite, as of a state with a diffuse start that the data never "
+            "resolve, or of numbers too large; give such a state an initial variance, or use ssm.LBFGS()"
+        )
     after = np.concatenate([history[..., 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
     for row, entered in zip(after[0], history[0], strict=True):
         count = (~np.isnan(entered)).sum()  # iterations that this start took; after them its evidence stays

@@ -12,7 +12,7 @@ gradient of E[log p(x, y)], does not exist.
 """
 
 import dataclasses
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -103,10 +103,14 @@ class Costate(AbstractParallelRecursion[Slope]):
         return SlopeMap(back(seen.gains.kept.T), back(seen.slope), multiply(look, look.T))
 
 
-def costates(seen: Seen, steps: Step, schedule: AbstractSchedule) -> Slope:
-    """(Fᵀ r_{t+1}, Fᵀ N_{t+1} F) at all times, from what was seen at all times (T, ...) of prepared steps."""
+def costates(seen: Any, steps: Step, schedule: AbstractSchedule, recursion: Any = None) -> Any:
+    """(Fᵀ r_{t+1}, Fᵀ N_{t+1} F), or the beliefs of another `recursion`, at all times.
+
+    From what was seen at all times (T, ...) of prepared steps.
+    """
     back = backward_steps(dataclasses.replace(steps, u=seen), None, None)
-    return scan(Costate(), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
+    walked = Costate() if recursion is None else recursion
+    return scan(walked, back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
 
 
 def sensitivities(seen: Seen, after: Slope, filtered: Gaussian, steps: Step, in_time: Varying) -> Sensitivities:

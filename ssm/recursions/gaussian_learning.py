@@ -13,12 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Gaussian
 from ssm.emissions.scatter import moments_of
 from ssm.freezing import held_part
 from ssm.linalg import add_up, empty_pivots, multiply
 from ssm.logspace import ratio
-from ssm.maps.slopes import Slope
 from ssm.recursion import Step, flatten_steps, seen_steps
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
@@ -52,11 +50,9 @@ class States(NamedTuple):
     begun: Float[Array, ""]  # how many sequences began
 
 
-def states(steps: Step, size: int, filtered: Gaussian, after: Slope) -> States:
-    """Those of one sequence, from its filtered beliefs and the costate after each."""
+def states(steps: Step, size: int, mean: Float[Array, "T D"], covariance: Float[Array, "T D D"]) -> States:
+    """Those of one sequence, from smoothed means and covariances."""
     begun, moved, read = costate.happened(steps, size)
-    mean = costate.smoothed_means(filtered, after)
-    covariance = costate.smoothed_covariance(filtered.root, after.covariance)
     seen = jnp.any(read, axis=1)
     weigh = lambda flags, array: add_up(jnp.where(flags[:, None, None], array, 0))
     return States(
@@ -89,7 +85,7 @@ def _beside(columns: Iterable[Array], like: Float[Array, "M K"]) -> Float[Array,
 
 def parts(model: Any) -> dict[str, Part]:
     """The regressions of a model by name, without those whose noise varies in time."""
-    found = {"initial": Part({"initial_mean": model.initial_mean[:, None]}, model._initial_covariance.lower)}
+    found = {"initial": Part({"initial_mean": model.initial_mean[:, None]}, model.initial_root)}
     for part in ("transition", "emission"):
         root = getattr(model, f"_{part}_covariance").lower
         names = (f"{part}_matrix", 2), (f"{part}_input", 2), (f"{part}_bias", 1)
@@ -199,6 +195,9 @@ def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
         ends = np.cumsum(widths)
         for block, end, width in zip(part.blocks, ends, widths, strict=True):
             found[block] = coefficients[:, end - width : end].reshape(getattr(model, block).shape)
+        if name == "initial" and model.diffuse is not None:  # what is not read stays as it is
+            found["initial_mean"] = jnp.where(model.known, found["initial_mean"], model.initial_mean)
+            root = jnp.where(model.known[:, None], root, model._initial_covariance.lower)
         found[f"_{name}_covariance"] = getattr(model, f"_{name}_covariance").fitted(root)
     return _replaced(model, found)
 

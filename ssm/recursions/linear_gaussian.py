@@ -5,19 +5,19 @@ from typing import Any, ClassVar, TypeAlias, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.distributions import Distribution, multivariate_normal
-from ssm.expectation import AbstractDifferentiable, AbstractExpectation
+from ssm.expectation import AbstractExpectation
 from ssm.linalg import multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
-from ssm.maps.slopes import Slope
 from ssm.recursion import AbstractParallelRecursion, Step, flatten_steps
-from ssm.recursions import costate, gaussian_learning
+from ssm.recursions import costate, diffuse_costate, gaussian_learning
+from ssm.recursions.backward import smooth_backward
 from ssm.recursions.costate import Seen, Sensitivities
+from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
 from ssm.recursions.gaussian_learning import Moments
 from ssm.recursions.gaussian_side_by_side import InLanes, Problem
 from ssm.recursions.gaussian_steps import (
@@ -33,8 +33,6 @@ from ssm.recursions.subspace import identified
 from ssm.shapes import Array, Float, Key, Scalar
 
 Belief: TypeAlias = Gaussian | DiffuseGaussian
-
-_WITHOUT_DIFFUSE = (AbstractParallelRecursion, AbstractDifferentiable, AbstractExpectation)
 
 
 @final
@@ -67,19 +65,19 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     resolves a diffuse direction adds -½ log 2π - ½ log F_∞ to the evidence, as in Durbin & Koopman 2012, section 7.2,
     and in statsmodels (KFAS leaves the -½ log 2π out), that is log p(y) + (d/2) log κ once d of them are resolved.
     Until then the variance of a state is infinite, its mean stands for nothing, and its draws are NaN. Such a model is
-    walked in order, its gradient is that of the walk, EM does not take it, and there is no draw to begin a simulation.
+    walked in order, EM leaves the initial entries of diffuse states as they are and needs data that resolve them all,
+    and there is no draw to begin a simulation.
     """
 
     # -- the recursion ----------------------------------------------------------------------------------------
 
     def init(self, u: Known, *, key: Key | None = None) -> Belief:
         """The initial distribution."""
-        mean, root = self.initial_mean, self._initial_covariance.lower
+        mean, known = self.initial_mean, self.known
         if self.diffuse is None:
-            return Gaussian(mean, root)
-        flat = np.array(self.diffuse)
-        loading = jnp.eye(len(flat), dtype=mean.dtype)[:, flat]
-        return DiffuseGaussian(jnp.where(flat, 0, mean), jnp.where(flat[:, None], 0, root), loading)
+            return Gaussian(mean, self.initial_root)
+        loading = jnp.eye(len(known), dtype=mean.dtype)[:, ~known]
+        return DiffuseGaussian(jnp.where(known, mean, 0), self.initial_root, loading)
 
     def predict(self, belief: Belief, u: Known, *, key: Key | None = None) -> Belief:
         """F m + b, and the root of F P Fᵀ + Q."""
@@ -125,7 +123,7 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
 
     def offers(self, protocol: type) -> bool:
         """With a diffuse start, only what is done in order."""
-        return self.diffuse is None or protocol not in _WITHOUT_DIFFUSE
+        return self.diffuse is None or protocol is not AbstractParallelRecursion
 
     # -- covariances once, and means side by side -------------------------------------------------------------------
 
@@ -180,13 +178,17 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
 
     # -- the gradient of the evidence -------------------------------------------------------------------------------
 
-    def sensitivities(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Sensitivities:
+    def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Sensitivities:
         """From the costate, walked back; unlike Q it exists for singular noises, too."""
         return self._walked_back(self.prepare(steps), predicted, filtered, schedule)[0]
 
     def _walked_back(
-        self, prepared: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any
-    ) -> tuple[Sensitivities, Slope]:
+        self, prepared: Step, predicted: Belief, filtered: Belief, schedule: Any
+    ) -> tuple[Sensitivities, Any]:
+        if isinstance(filtered, DiffuseGaussian):
+            seen = jax.vmap(self._seen_diffusely)(prepared, predicted)
+            after = costate.costates(seen, prepared, schedule, DiffuseCostate())
+            return diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying()), after
         seen = jax.vmap(self._seen)(prepared, predicted)
         after = costate.costates(seen, prepared, schedule)
         return costate.sensitivities(seen, after, filtered, prepared, self._varying()), after
@@ -197,7 +199,7 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         y = steps.y.y if isinstance(steps.y, Measurement) else steps.y
         quantities = Sensitivities(
             self.initial_mean,
-            self.initial_covariance,
+            square(self.initial_root),
             transition.matrix,
             square(transition.root),
             emission.matrix,
@@ -208,13 +210,19 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         products = [jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True)]
         return jnp.sum(jnp.stack(products))
 
-    def _seen(self, step: Step, predicted: Gaussian) -> Seen:
+    def _seen(self, step: Step, predicted: Any) -> Seen:
         """What one prepared step says of the state."""
         (matrix, offset, noise), value, _ = self._measured(step.u, step.y)
         gains = Gains.of(predicted.root, matrix, noise)
         surprise = multiply(gains.whiten, value - multiply(matrix, predicted.mean) - offset)
         seen = Seen(self._transition(step.u).matrix, gains, surprise)
         return seen if step.observed is None else seen.where(jnp.any(step.observed))
+
+    def _seen_diffusely(self, step: Step, predicted: Any) -> DiffuseSeen:
+        """As `_seen`, while states are diffuse."""
+        emission, value, _ = self._measured(step.u, step.y)
+        observed = None if step.observed is None else jnp.any(step.observed)
+        return DiffuseSeen(self._transition(step.u).matrix, predicted, emission, value, observed)
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -224,10 +232,17 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         """log p(parameters) up to a constant; 0 without priors."""
         return gaussian_learning.log_prior(self)
 
-    def statistics(self, steps: Step, predicted: Gaussian, filtered: Gaussian, schedule: Any) -> Moments:
+    def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""
-        slopes, after = self._walked_back(self.prepare(steps), predicted, filtered, schedule)
-        states = gaussian_learning.states(steps, self.event_shape[0], filtered, after)
+        prepared = self.prepare(steps)
+        slopes, after = self._walked_back(prepared, predicted, filtered, schedule)
+        if isinstance(filtered, DiffuseGaussian):
+            smoothed = smooth_backward(self, prepared, predicted, filtered, schedule)
+            states = gaussian_learning.states(steps, self.event_shape[0], smoothed.mean, smoothed.covariance)
+        else:
+            means = costate.smoothed_means(filtered, after)
+            covariances = costate.smoothed_covariance(filtered.root, after.covariance)
+            states = gaussian_learning.states(steps, self.event_shape[0], means, covariances)
         return gaussian_learning.moments(self, steps.u, slopes, states)
 
     def expect_side_by_side(

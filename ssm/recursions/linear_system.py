@@ -1,15 +1,18 @@
 """The linear-Gaussian system: its parameters, what they are at one time, and what is drawn from it."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
+from ssm.covariances import Spherical
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.linalg import multiply
-from ssm.parameters import AbstractCovariance
+from ssm.parameters import AbstractCovariance, AbstractPartlyRead
 from ssm.recursion import AbstractStateSpace, Step, partly_missing
 from ssm.recursions.costate import Varying
 from ssm.recursions.gaussian_steps import (
@@ -25,10 +28,10 @@ from ssm.recursions.gaussian_steps import (
     time_axis,
 )
 from ssm.recursions.regression_prior import RegressionPrior
-from ssm.shapes import Array, Float
+from ssm.shapes import Array, Bool, Float
 
 
-class LinearSystem(AbstractStateSpace):
+class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
     """What `ssm.LinearGaussian` is made of, before anything is inferred; see there."""
 
     initial_mean: Float[Array, "D"]
@@ -78,6 +81,11 @@ class LinearSystem(AbstractStateSpace):
         self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
         time_axis(self._timed())
         self.diffuse = states("diffuse", diffuse, state)
+        if self.diffuse is not None and (initial_prior is not None or isinstance(self._initial_covariance, Spherical)):
+            raise ValueError(
+                "diffuse: initial entries of diffuse states are not read, which an initial_prior and one variance for "
+                "all states (ssm.Spherical) do not know; give the others' variances, ssm.Diagonal, without a prior"
+            )
         fits = lambda name, prior, *regression: None if prior is None else prior.check(name, *regression)
         start, moves = self._initial_covariance, self._transition_covariance
         self.initial_prior = fits("initial_prior", initial_prior, self.initial_mean[:, None], start)
@@ -85,6 +93,24 @@ class LinearSystem(AbstractStateSpace):
         self.emission_prior = fits("emission_prior", emission_prior, self.emission_matrix, self._emission_covariance)
 
     # -- parameters -------------------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> Bool[np.ndarray, "D"]:
+        """States of which something is known at the start: those that are not diffuse."""
+        return ~np.array(self.diffuse or (False,) * self.num_dims)
+
+    @property
+    def initial_root(self) -> Float[Array, "D D"]:
+        """Of the covariance of x_1: without the variance of diffuse states."""
+        root = self._initial_covariance.lower
+        return root if self.diffuse is None else jnp.where(self.known[:, None], root, 0)
+
+    def entries_read(self, entries: Any) -> Any:
+        """All but the initial ones of diffuse states."""
+        known, both = self.known, np.outer(self.known, self.known)
+        start = lambda model: (model.initial_mean, model._initial_covariance)
+        covariance = jax.tree.map(lambda e: e & (both if e.ndim == 2 else known), entries._initial_covariance)
+        return eqx.tree_at(start, entries, (entries.initial_mean & known, covariance))
 
     @property
     def initial_covariance(self) -> Float[Array, "D D"]:
