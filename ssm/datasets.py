@@ -13,6 +13,7 @@ import numpy as np
 from ssm.extras import demo
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
+CYCLE_COLUMNS = ("output", "consumption", "investment", "income", "unemployment, turned round")
 MACRO_COLUMNS = ("GDP growth", "inflation", "unemployment")
 
 
@@ -60,6 +61,17 @@ def sunspots() -> np.ndarray:
     return frame["SUNACTIVITY"].to_numpy(float)
 
 
+def state_crime() -> tuple[list[str], list[str], np.ndarray]:
+    """Crime and people in the United States, 2009: names of the columns, of the 51 rows (with D.C.), and (51, 7).
+
+    Violent crimes and murders per 100,000; percent with a high-school degree, in poverty, of single-parent families,
+    white, and urban. Source: `statsmodels.datasets.statecrime`.
+    """
+    frame = demo("statsmodels.datasets.statecrime").load_pandas().data
+    names = ["violent crime", "murder", "high school", "poverty", "single parents", "white", "urban"]
+    return names, [str(place) for place in frame.index], frame.to_numpy(float)
+
+
 def macro() -> np.ndarray:
     """Quarters of the United States' economy, 1959-2009, one column per entry of `MACRO_COLUMNS`, (202, 3).
 
@@ -69,3 +81,14 @@ def macro() -> np.ndarray:
     frame = demo("statsmodels.datasets.macrodata").load_pandas().data
     growth = 100 * np.diff(np.log(frame["realgdp"].to_numpy(float)))
     return np.column_stack([growth, frame[["infl", "unemp"]].to_numpy(float)[1:]])
+
+
+def cycle() -> np.ndarray:
+    """Quarters of the United States' economy, 1959-2009, one column per entry of `CYCLE_COLUMNS`, (202, 5).
+
+    Growth of real output, consumption, investment and disposable income over the quarter in percent, and minus the
+    change of the unemployment rate. Source: `statsmodels.datasets.macrodata`.
+    """
+    frame = demo("statsmodels.datasets.macrodata").load_pandas().data
+    levels = frame[["realgdp", "realcons", "realinv", "realdpi"]].to_numpy(float)
+    return np.column_stack([100 * np.diff(np.log(levels), axis=0), -np.diff(frame["unemp"].to_numpy(float))])

@@ -107,6 +107,24 @@ def test_c1_durations(tmp_path):
 
 
 @pytest.mark.slow
+def test_d0_factor_analysis(tmp_path):
+    result = run("d0", tmp_path)
+    assert all(abs(gap) < 1e-8 for gap in result["gaps"].values())
+    assert result["noise"][0] == pytest.approx(result["noise"][1], rel=1e-4)  # flat: 1e-8 of evidence is 1e-4 here
+    assert result["effects"][0] == pytest.approx(result["effects"][1], abs=1e-3)
+    assert result["factors"] > 20
+
+
+@pytest.mark.slow
+def test_d1_dynamic_factor(tmp_path):
+    result = run("d1", tmp_path)
+    reached = result["log_probs"]
+    assert reached["EM"] == pytest.approx(reached["L-BFGS"], abs=1e-6)
+    assert reached["L-BFGS"] - 0.1 < reached["Adam, rate 0.05"] < reached["L-BFGS"]
+    assert min(result["effects"].values()) > 0 and result["agreement"] > 0.7
+
+
+@pytest.mark.slow
 def test_d2_tracking(tmp_path):
     result = run("d2", tmp_path)
     lost = ("all", "east lost", "north lost", "both lost")

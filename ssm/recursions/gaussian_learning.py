@@ -153,13 +153,16 @@ def expected_log_prob(model: Any, statistics: Moments) -> Scalar:
 
 def log_prior(model: Any) -> Scalar:
     """That of all regressions that have a prior."""
-    there = {name: part for name, part in parts(model).items() if getattr(model, f"{name}_prior") is not None}
-    total = jnp.zeros((), model.initial_mean.dtype)
-    for name, part in there.items():
+    total = jnp.zeros(())
+    if all(getattr(model, f"{name}_prior") is None for name in Moments._fields):
+        return total
+    for name, part in parts(model).items():
+        if getattr(model, f"{name}_prior") is None:
+            continue
         beforehand = getattr(model, f"{name}_prior").moments(
             getattr(model, f"_{name}_covariance"), part.coefficients.shape[1]
         )
-        total = total + beforehand.log_prob(part.coefficients, part.root)
+        total = beforehand.log_prob(part.coefficients, part.root) + total.astype(part.root.dtype)
     return total
 
 
