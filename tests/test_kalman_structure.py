@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.linalg
 import scipy.stats
 import zoo
 
 import ssm
+from ssm.recursions.regression import Regression
+from ssm.stability import Stable, is_stable
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -232,3 +235,63 @@ def test_em_and_gradients_climb_one_posterior() -> None:
     np.testing.assert_allclose(em.log_prob, em.objective - float(em.model.log_prior()), rtol=1e-12)
     errors = ssm.standard_errors(gradient.model, ys, frozen=frozen)
     assert np.isfinite(errors.initial_mean).all() and (errors.initial_covariance > 0).all()
+
+
+# -- stability ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stable_matrix_is_any_matrix() -> None:
+    """Large numbers stand for eigenvalues near the circle; there and back; x = F x + noise comes to rest."""
+    free = 30 * jax.random.normal(jax.random.key(0), (4, 4))
+
+    @jax.jit
+    def there(free: jax.Array) -> tuple:
+        matrix = Stable(free).constrained()
+        power = jnp.linalg.matrix_power(matrix, 3)
+        grows = matrix / jnp.max(jnp.abs(jnp.linalg.eigvals(matrix))) * jnp.array([0.99, 1.0])[:, None, None]
+        return matrix, Stable.of(matrix).free, Stable.of(power).constrained() - power, jax.vmap(is_stable)(grows)
+
+    matrix, back, difference, certified = there(free)
+    assert 0.9 < np.abs(np.linalg.eigvals(matrix)).max() < 1
+    np.testing.assert_allclose(back, free, rtol=1e-8)
+    np.testing.assert_allclose(difference, 0, atol=1e-10)
+    np.testing.assert_array_equal(certified, [True, False])
+    spread = scipy.linalg.solve_discrete_lyapunov(np.asarray(matrix), np.eye(4))
+    np.testing.assert_allclose(spread, np.eye(4) + free @ free.T, rtol=1e-8)
+
+
+def test_an_m_step_stays_stable_and_rises() -> None:
+    """States that explode: the M-step stops on the way."""
+    states = 1.1 ** np.arange(12)[:, None] * np.array([[1.0, -2.0]]) + np.random.default_rng(0).normal(size=(12, 2))
+    before, now, start = states[:-1], states[1:], np.diag([0.9, 0.5])
+    left = now - before @ start.T
+    sums = Regression(*map(jnp.asarray, (11.0, left.T @ left, left.T @ before, before.T @ before, start, np.eye(2))))
+
+    @jax.jit
+    def run(sums: Regression) -> tuple:
+        free = np.ones(2, bool)
+        best, short = sums.maximise(free, keep_noise=False), sums.maximise(free, False, is_stable)
+        return best[0], short[0], [sums.log_prob(*each) for each in ((sums.coefficients, sums.root), short, best)]
+
+    best, short, (begin, middle, end) = run(sums)
+    radius = [np.abs(np.linalg.eigvals(matrix)).max() for matrix in (best, short)]
+    assert radius[0] > 1 > radius[1] and begin < middle < end
+
+
+@pytest.mark.parametrize("matrix", [np.eye(2), np.zeros((5, 2, 2))])
+def test_what_cannot_be_stable_is_named(matrix: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="stable: "):
+        ssm.LinearGaussian(np.zeros(2), np.eye(2), matrix, np.eye(2), np.eye(2), np.eye(2), stable=True)
+
+
+@pytest.mark.slow
+def test_fits_stay_stable() -> None:
+    ys = 1.05 ** np.arange(60)[:, None] + 0.1 * np.random.default_rng(0).normal(size=(60, 1))
+    make = lambda stable: ssm.LinearGaussian([0.0], [[1.0]], [[0.5]], [[1.0]], [[1.0]], [[1.0]], stable=stable)
+    explosive = ssm.fit(make(False), ys, ssm.EM(50))
+    assert explosive.model.transition_matrix[0, 0] > 1
+    em = ssm.fit(make(True), ys, ssm.EM(50, tol=0))
+    gradient = ssm.fit(make(True), ys, ssm.LBFGS())
+    assert (np.diff(em.log_probs) > -1e-9).all() and em.log_prob > em.start_log_prob + 10
+    assert em.model.transition_matrix[0, 0] < 1 and gradient.model.transition_matrix[0, 0] < 1
+    assert gradient.log_prob <= explosive.log_prob and ssm.num_parameters(em.model) == 6

@@ -21,6 +21,7 @@ LAYERS = [
         "parameters",
         "covariances",
         "freezing",
+        "stability",
         "extras",
         "climbing",
     ],

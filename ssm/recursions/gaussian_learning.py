@@ -22,6 +22,7 @@ from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.regression import Regression
 from ssm.shapes import Array, Float, Key, Scalar
+from ssm.stability import Stable, is_stable
 
 
 class Moments(NamedTuple):
@@ -194,7 +195,9 @@ def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
         prior = getattr(model, f"{name}_prior")
         if prior is not None:
             sums = sums.plus(prior.moments(getattr(model, f"_{name}_covariance"), free.shape[1]))
-        coefficients, root = sums.maximise(free, f"{name}_covariance" in whole)
+        bound = model.stable and name == "transition"
+        inside = (lambda coefficients: is_stable(coefficients[:, : len(coefficients)])) if bound else None
+        coefficients, root = sums.maximise(free, f"{name}_covariance" in whole, inside)
         ends = np.cumsum(widths)
         for block, end, width in zip(part.blocks, ends, widths, strict=True):
             found[block] = coefficients[:, end - width : end].reshape(getattr(model, block).shape)
@@ -206,6 +209,9 @@ def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
 
 
 def _replaced(model: Any, found: dict[str, Any]) -> Any:
+    if "transition_matrix" in found:
+        matrix = found.pop("transition_matrix")
+        found["_transition_matrix"] = Stable.of(matrix) if model.stable else matrix
     return eqx.tree_at(lambda model: [getattr(model, name) for name in found], model, list(found.values()))
 
 

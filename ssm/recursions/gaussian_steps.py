@@ -10,6 +10,7 @@ from ssm.linalg import condition, empty_pivots, multiply, solve_lower, solve_low
 from ssm.maps.gaussian import GaussianMap
 from ssm.parameters import AbstractCovariance, Covariance
 from ssm.shapes import Array, Bool, Float, PyTree
+from ssm.stability import Stable
 
 
 class Dynamics(NamedTuple):
@@ -109,6 +110,20 @@ def covariance_of(name: str, array: Any, axes: tuple) -> AbstractCovariance:
         return array
     timed = np.ndim(array) == 3 and name != "initial_covariance"
     return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
+
+
+def stable_matrix(matrix: Float[Array, "*T D D"]) -> Stable:
+    """A transition matrix that stays stable; ValueError for one that varies in time or is not."""
+    if matrix.ndim != 2:
+        raise ValueError("stable: a transition_matrix that varies in time cannot be kept stable")
+    if checks.is_concrete(matrix):
+        radius = np.abs(np.linalg.eigvals(np.asarray(matrix))).max()
+        if radius >= 1:
+            raise ValueError(
+                f"stable: expected all eigenvalues of transition_matrix inside the unit circle, got "
+                f"one of {radius:.6g}; start from a smaller matrix"
+            )
+    return Stable.of(matrix)
 
 
 def time_axis(parameters: list[tuple[str, Array | None, int]]) -> int | None:

@@ -58,7 +58,9 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     other. It keeps the range of a singular covariance, so that a component without noise keeps its row of the matrix,
     too; it leaves parameters that vary in time as they are, and beside a noise covariance that does, the matrix, bias
     and input of the same equation. SGD and LBFGS move all of them. With priors (`ssm.RegressionPrior`) all of them
-    climb the posterior.
+    climb the posterior. `stable`: all eigenvalues of a constant transition matrix stay inside the unit circle, for SGD
+    and LBFGS by the way it is stored (Ansley & Kohn 1986), for EM by a shorter step where the M-step leaves them, which
+    still rises, but may come to rest on the border before the maximum.
 
     `diffuse` (D,), True where nothing at all is known of a state of x_1, whose entries of the initial mean and
     covariance are then not read: variance κ → ∞, exactly (Koopman 1997; `ssm.diffuse`). Every observed component that

@@ -12,7 +12,7 @@ from ssm import checks
 from ssm.covariances import Spherical
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.linalg import multiply
-from ssm.parameters import AbstractCovariance, AbstractPartlyRead
+from ssm.parameters import AbstractCovariance, AbstractPartlyRead, value
 from ssm.recursion import AbstractStateSpace, Step, partly_missing
 from ssm.recursions.costate import Varying
 from ssm.recursions.gaussian_steps import (
@@ -24,11 +24,13 @@ from ssm.recursions.gaussian_steps import (
     in_time,
     measure,
     offsets,
+    stable_matrix,
     states,
     time_axis,
 )
 from ssm.recursions.regression_prior import RegressionPrior
 from ssm.shapes import Array, Bool, Float
+from ssm.stability import Stable
 
 
 class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
@@ -36,7 +38,7 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
 
     initial_mean: Float[Array, "D"]
     _initial_covariance: AbstractCovariance
-    transition_matrix: Float[Array, "*T D D"]
+    _transition_matrix: Stable | Float[Array, "*T D D"]
     _transition_covariance: AbstractCovariance
     emission_matrix: Float[Array, "*T N D"]
     _emission_covariance: AbstractCovariance
@@ -48,6 +50,7 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
     transition_prior: RegressionPrior | None
     emission_prior: RegressionPrior | None
     diffuse: tuple[bool, ...] | None = eqx.field(static=True)
+    stable: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -65,11 +68,13 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
         initial_prior: RegressionPrior | None = None,
         transition_prior: RegressionPrior | None = None,
         emission_prior: RegressionPrior | None = None,
+        stable: bool = False,
     ):
         self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
         state = self.initial_mean.shape[0]
         self._initial_covariance = covariance_of("initial_covariance", initial_covariance, (state, state))
-        self.transition_matrix = in_time("transition_matrix", transition_matrix, (state, state))
+        matrix = in_time("transition_matrix", transition_matrix, (state, state))
+        self._transition_matrix, self.stable = stable_matrix(matrix) if stable else matrix, stable
         self._transition_covariance = covariance_of("transition_covariance", transition_covariance, (state, state))
         self.emission_matrix = in_time("emission_matrix", emission_matrix, ("N", state))
         seen = self.emission_matrix.shape[-2]
@@ -89,7 +94,7 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
         fits = lambda name, prior, *regression: None if prior is None else prior.check(name, *regression)
         start, moves = self._initial_covariance, self._transition_covariance
         self.initial_prior = fits("initial_prior", initial_prior, self.initial_mean[:, None], start)
-        self.transition_prior = fits("transition_prior", transition_prior, self.transition_matrix, moves)
+        self.transition_prior = fits("transition_prior", transition_prior, matrix, moves)
         self.emission_prior = fits("emission_prior", emission_prior, self.emission_matrix, self._emission_covariance)
 
     # -- parameters -------------------------------------------------------------------------------------------
@@ -116,6 +121,11 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
     def initial_covariance(self) -> Float[Array, "D D"]:
         """Covariance of x_1."""
         return self._initial_covariance.matrix
+
+    @property
+    def transition_matrix(self) -> Float[Array, "*T D D"]:
+        """F."""
+        return value(self._transition_matrix)
 
     @property
     def transition_covariance(self) -> Float[Array, "*T D D"]:
@@ -151,7 +161,7 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
     def _timed(self) -> list[tuple[str, Array | None, int]]:
         """(name, array, rank when constant) of every parameter that may vary in time."""
         return [
-            ("transition_matrix", self.transition_matrix, 2),
+            ("transition_matrix", None if self.stable else self.transition_matrix, 2),
             ("transition_covariance", self._transition_covariance.root, 2),
             ("emission_matrix", self.emission_matrix, 2),
             ("emission_covariance", self._emission_covariance.root, 2),

@@ -8,6 +8,7 @@ keeps the digits of a noise that is small beside the states.
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -97,13 +98,16 @@ class Regression(AbstractSums):
         rounding = jnp.sqrt(jnp.finfo(root.dtype).eps) * (squares + self.count * jnp.sum(root**2, axis=1))
         return jnp.where(jnp.any(empty & (leftover > rounding)), -jnp.inf, density)
 
-    def maximise(self, free: np.ndarray, keep_noise: bool) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
+    def maximise(
+        self, free: np.ndarray, keep_noise: bool, allowed: Callable[[Array], Array] | None = None
+    ) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
         """Coefficients and root that maximise `log_prob`: least squares, and what it leaves.
 
         `free` (J,) or (N, J) says which columns or entries of the coefficients move; the others stay as they are, and
         so do those along which z does not vary. The new noise lies in the range of the old one. Where only some entries
         of a column move, the coefficients are best under the old noise, and the noise is best beside the new
-        coefficients (Meng & Rubin 1993).
+        coefficients (Meng & Rubin 1993). Where the least squares are not `allowed`, the step to them is halved until it
+        is, at most 16 times: less of a gain, but one, since `log_prob` is concave in the coefficients.
         """
         free = np.broadcast_to(free, self.cross.shape)
         columns = np.flatnonzero(free.any(axis=0))
@@ -113,12 +117,16 @@ class Regression(AbstractSums):
         step = solve_semidefinite(inside, across.T).T if columns.size else across
         if held.any():
             step = step - self._pulled(step, inside, held)
+        whole = jnp.zeros_like(self.coefficients).at[:, columns].set(jnp.where(held, 0, multiply(self.root, step)))
+        if allowed is not None:
+            share = _largest_share(lambda share: allowed(self.coefficients + share * whole), step.dtype)
+            step, whole = share * step, share * whole
         fitted = multiply(step, across.T)
         noise = self.noise - fitted - fitted.T + multiply(step, inside, step.T)
         share = noise / jnp.where(self.count > 0, self.count, 1)
         # Rounding must not end what no data could: a variance of exactly zero stays there.
         share = share + jnp.finfo(share.dtype).eps * jnp.eye(len(share), dtype=share.dtype)
-        coefficients = self.coefficients.at[:, columns].add(jnp.where(held, 0, multiply(self.root, step)))
+        coefficients = self.coefficients + whole
         root = multiply(self.root, semidefinite_root(share))
         some = self.count > 0
         root = jnp.where(some & (not keep_noise), root, self.root)
@@ -156,3 +164,10 @@ class Regression(AbstractSums):
         mixed = multiply(across, move.T)
         squares = multiply(self.root, self.noise, self.root.T) + multiply(move, self.regressors, move.T)
         return across - multiply(move, self.regressors), squares - mixed - mixed.T
+
+
+def _largest_share(allowed: Callable[[Array], Array], dtype: jnp.dtype) -> Scalar:
+    """The first of 1, 1/2, 1/4, ... of which `allowed` holds; 0 if of none."""
+    shares = jnp.asarray(0.5 ** np.arange(17), dtype)
+    fits = jax.vmap(allowed)(shares)
+    return jnp.where(jnp.any(fits), shares[jnp.argmax(fits)], 0)
