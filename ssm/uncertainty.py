@@ -45,7 +45,8 @@ def standard_errors(
 
     Without `of`: the model's tree with a standard error in the place of every constrained parameter, so
     `errors.transition`, `errors.emission.scale`; zero for hard zeros and for what `frozen` (as in `ssm.fit`) covers.
-    Probabilities that a fit drove to zero lie on the border, where this says nothing: zero, the others beside them.
+    Probabilities and variances that a fit drove to zero lie on the border, where this says nothing: zero, the others
+    beside them.
     A property that is worked out from several parameters needs `of`; the distribution of a stationary start is
     written out. With it: a tree like `of(model)`, such as `of=lambda model: model.transition[0, 1]`, where `model` has
     plain arrays. Infinite where the data do not say what the number is (a state that was never visited).
