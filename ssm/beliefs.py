@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import log_normal_density
-from ssm.linalg import condition, multiply, solve_lower, square, triangular_root
+from ssm.linalg import condition, matrix_times_column, product, solve_lower, square, triangular_root
 from ssm.logspace import log
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 
@@ -45,8 +45,8 @@ class Gaussian(eqx.Module):
 
     def moved(self, matrix: Float[Array, "M D"], offset: Float[Array, "M"], noise: Array) -> "Gaussian":
         """The belief about matrix x + offset + noise ε: the root of F P Fᵀ + L Lᵀ by one QR."""
-        spread = jnp.concatenate([multiply(matrix, self.root), noise], axis=1)
-        return Gaussian(multiply(matrix, self.mean) + offset, triangular_root(spread))
+        spread = jnp.concatenate([product(matrix, self.root), noise], axis=1)
+        return Gaussian(matrix_times_column(matrix, self.mean) + offset, triangular_root(spread))
 
     def given(
         self, matrix: Float[Array, "N D"], noise: Float[Array, "N N"], residual: Float[Array, "N"]
@@ -55,7 +55,7 @@ class Gaussian(eqx.Module):
         # 1. [[H L, R½], [L, 0]] is a root of the joint covariance of (y, x); 2. made triangular,
         # [[S½, 0], [G, P½]], it shows the innovation covariance S, the gain G S^-½ and the posterior root.
         innovation, gain, root = condition(matrix, self.root, noise)
-        mean = self.mean + multiply(gain, solve_lower(innovation, residual))
+        mean = self.mean + matrix_times_column(gain, solve_lower(innovation, residual))
         return Gaussian(mean, root), log_normal_density(residual, innovation)
 
 

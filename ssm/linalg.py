@@ -2,14 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from ssm.shapes import Array, Bool, Float
+from ssm.shapes import Array, Bool, Float, Scalar
 from ssm.trees import widen
 
 # Up to these sizes a broadcast product and sum beats a matrix product inside a CPU scan
 # (`python -m benchmarks row_products`): 21 against 30 ns a step at K = 5, 111 against 175 at K = 20.
 SMALL_ROW, SMALL_COLUMN = 32, 12
+
+# Inside a scan, up to these numbers of rows and of components no call of LAPACK is worth its microsecond.
+SMALL_ROOT, FEW = 8, 4
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -26,6 +30,13 @@ def matrix_times_column(matrix: Float[Array, "K J"], column: Float[Array, "J"]) 
     if matrix.shape[0] <= SMALL_COLUMN:
         return jnp.sum(matrix * column, axis=1)
     return jnp.matmul(matrix, column, precision=HIGHEST)
+
+
+def product(left: Float[Array, "K M"], right: Float[Array, "M J"]) -> Float[Array, "K J"]:
+    """`left @ right`, in the form that is fastest inside a scan for this (static) size."""
+    if left.shape[1] <= SMALL_COLUMN:
+        return jnp.sum(left[:, :, None] * right, axis=1)
+    return jnp.matmul(left, right, precision=HIGHEST)
 
 
 def multiply(*matrices: Array) -> Array:
@@ -69,18 +80,47 @@ def root_with_column(root: Float[Array, "D D"], column: Float[Array, "D"]) -> Fl
 def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = M Mᵀ and a non-negative diagonal, without forming M Mᵀ.
 
-    One QR factorisation of Mᵀ. M may be rank-deficient (singular covariances): columns of L without a pivot are
-    zero, and the derivative, which has a pole there, leaves out the directions of zero variance.
+    M may be rank-deficient (singular covariances): columns of L without a pivot are zero, and the derivative, which
+    has a pole there, leaves out the directions of zero variance. Small ones by orthogonalising rows, others by one QR
+    factorisation of Mᵀ.
     """
+    return _orthogonalised(matrix) if matrix.shape[0] <= SMALL_ROOT else _factorised(matrix)
+
+
+def _orthogonalised(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
+    """By modified Gram-Schmidt, whose L is as good as Householder's (Björck 1967), though its rows may be less so."""
+    size = matrix.shape[0]
+    negligible = (size * jnp.finfo(matrix.dtype).eps) ** 2 * jnp.sum(matrix**2, axis=1)
+    rest, columns = matrix, []
+    for j in range(size):
+        along = jnp.sum(rest * rest[0], axis=1)
+        empty = along[0] <= negligible[j]
+        scale = jnp.where(empty, 0, 1 / jnp.sqrt(jnp.where(empty, 1, along[0])))
+        columns.append(jnp.pad(along * scale, (j, 0)))
+        rest = _less(rest[1:], (along[1:] * scale)[:, None] * (rest[0] * scale))
+    return jnp.stack(columns, axis=1)
+
+
+def _less(left: Array, right: Array) -> Array:
+    """left - right, as a reduction: the compiler repeats a difference in all that reads it, a reduction it does not.
+
+    So a chain of D of them costs D times one of them, instead of D² times.
+    """
+    first = jnp.arange(2) == 0
+    return jnp.sum(jnp.where(first, left[..., None], -right[..., None]), axis=-1)
+
+
+def _factorised(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
+    """By QR, and again by rows where a pivot is empty."""
     root = jnp.linalg.qr(matrix.T, mode="r").T
     rows, columns = matrix.shape
     if columns < rows:
         root = jnp.pad(root, ((0, 0), (0, rows - columns)))
-    sign = jnp.where(jnp.diagonal(root) < 0, -1, 1).astype(root.dtype)
-    root = jnp.tril(root * sign)
+    below = np.tri(rows, k=-1, dtype=bool)
+    root = root * jnp.where(_diagonal(root) < 0, -1, 1).astype(root.dtype)
     # A row that adds no variance leaves its column to the rows below, off the diagonal: L is then no longer solved
     # by substitution. Rare enough to pay for only when it happens.
-    astray = jnp.any(empty_pivots(root) & (jnp.max(jnp.abs(jnp.tril(root, -1)), axis=0) > 0))
+    astray = jnp.any(empty_pivots(root) & below & (root != 0))
     return jax.lax.cond(astray, _with_pivots, lambda root: root, root)
 
 
@@ -124,17 +164,77 @@ def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
 
 
 def condition(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
-    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first)."""
+    """Roots of the joint of (M x + noise, x): (root of its first block, cross term, root of x given the first).
+
+    `root` and `noise` are lower-triangular. A few components are taken one after the other, many at once.
+    """
+    return _by_component(matrix, root, noise) if matrix.shape[0] <= FEW else _at_once(matrix, root, noise)
+
+
+def _at_once(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """As `condition`: the triangular root of [[M L, noise], [L, 0]]."""
     seen, size = matrix.shape[0], root.shape[0]
     joint = jnp.block([[multiply(matrix, root), noise], [root, jnp.zeros((size, noise.shape[1]), root.dtype)]])
     lower = triangular_root(joint)
     return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
 
 
+@jax.custom_jvp
+def _by_component(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """As `condition`, without a factorisation: what a component explains is taken out of all rows in closed form.
+
+    A row φ of M L with its own noise ρ turns L into L C, with C Cᵀ = I - φ φᵀ / (φᵀφ + ρ²) and C lower-triangular
+    (Carlson 1973; Bierman 1977, section 5.3); noise that it shares with later components moves into their rows.
+    """
+    seen, size = matrix.shape[0], root.shape[0]
+    left = product(matrix, root)  # the rows of the components of y that are left
+    tolerance = (seen + size) * jnp.finfo(root.dtype).eps
+    columns, gains = [], []
+    negligible = tolerance**2 * (jnp.sum(left**2, axis=1) + jnp.sum(noise**2, axis=1)).at[0].set(0)
+    for i in range(seen):
+        row, own, shared = left[0], noise[i, i], noise[i + 1 :, i]
+        reach, inverse = _reach(row, own, negligible[i])
+        gains.append(matrix_times_column(root, row) * inverse[0])
+        kept, moved = _downdate(row, own, reach, inverse)
+        others = matrix_times_column(left[1:], row) + shared * own
+        columns.append(jnp.concatenate([jnp.zeros(i, root.dtype), reach[:1], others * inverse[0]]))
+        left = product(left[1:], kept) + shared[:, None] * moved
+        root = product(root, kept)
+    return jnp.stack(columns, axis=1), jnp.stack(gains, axis=1), root
+
+
+@_by_component.defjvp
+def _by_component_jvp(primals, tangents):
+    return jax.jvp(_at_once, primals, tangents)
+
+
+def _reach(row: Float[Array, "D"], own: Scalar, negligible: Scalar) -> tuple[Array, Array]:
+    """|(φ_j .. φ_D, ρ)| for j = 1 .. D + 1, and one over it; all zero if it is negligible for j = 1."""
+    after = np.tri(row.shape[0] + 1, row.shape[0], k=-1, dtype=bool)
+    squares = jnp.sum(jnp.where(after, 0, row**2), axis=1) + own**2
+    empty = (squares <= 0) | (squares[0] <= negligible)
+    inverse = jnp.where(empty, 0, 1 / jnp.sqrt(jnp.where(empty, 1, squares)))
+    return squares * inverse, inverse
+
+
+def _downdate(row: Array, own: Scalar, reach: Array, inverse: Array) -> tuple[Float[Array, "D D"], Float[Array, "D"]]:
+    """The lower-triangular C of `_by_component`, and what it puts of the noise ρ into the row of one who shares it."""
+    size = row.shape[0]
+    below, same = np.tri(size, k=-1, dtype=bool), np.eye(size, dtype=bool)
+    step = row * inverse[:-1] * inverse[1:]
+    diagonal = jnp.where(reach[:-1] > 0, reach[1:] * inverse[:-1], 1)
+    return jnp.where(same, diagonal, jnp.where(below, -row[:, None] * step, 0)), -own * step
+
+
 def empty_pivots(root: Float[Array, "D D"]) -> Bool[Array, "D"]:
     """Rows of a triangular root that add no variance beyond rounding to what the rows above explain."""
     spread = jnp.sqrt(jnp.sum(root**2, axis=1))
-    return jnp.abs(jnp.diagonal(root)) <= root.shape[0] * jnp.finfo(root.dtype).eps * spread
+    return jnp.abs(_diagonal(root)) <= root.shape[0] * jnp.finfo(root.dtype).eps * spread
+
+
+def _diagonal(root: Float[Array, "D D"]) -> Float[Array, "D"]:
+    """As a sum, which is computed where it is needed; `jnp.diagonal` gathers."""
+    return jnp.sum(jnp.where(np.eye(root.shape[0], dtype=bool), root, 0), axis=0)
 
 
 def solve_lower(root: Float[Array, "D D"], right: Array) -> Array:
@@ -152,7 +252,18 @@ def _solve(root: Array, right: Array, transposed: bool) -> Array:
     either = empty[:, None] | empty[None, :] if transposed else empty[:, None]
     safe = jnp.where(either, jnp.eye(root.shape[0], dtype=root.dtype), root)
     right = jnp.where(widen(empty, right.ndim), 0, right)
+    if root.shape[0] <= FEW:
+        return _substituted(safe.T[::-1, ::-1], right[::-1])[::-1] if transposed else _substituted(safe, right)
     return solve_triangular(safe, right, lower=True, trans=1 if transposed else 0)
+
+
+def _substituted(root: Float[Array, "D D"], right: Array) -> Array:
+    """L⁻¹ b, entry after entry."""
+    solved = []
+    for i in range(root.shape[0]):
+        known = sum((root[i, j] * solved[j] for j in range(i)), jnp.zeros_like(right[i]))
+        solved.append((right[i] - known) / root[i, i])
+    return jnp.stack(solved)
 
 
 def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:

@@ -148,6 +148,11 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         return False
 
     @property
+    def gains_in_blocks(self) -> bool:
+        """Whether a step is many operations on small arrays, so that a CPU walks faster in blocks of steps."""
+        return False
+
+    @property
     def runs_side_by_side(self) -> bool:
         """Whether the methods that end so know this member (`ssm.schedules.SideBySide`)."""
         return False
