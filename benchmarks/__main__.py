@@ -18,6 +18,7 @@ SHOWN = (
     "hmm_em_vs_peers",
     "em_against_gradient",
     "kalman_evidence_vs_peers",
+    "kalman_missing_vs_peers",
     "kalman_em_vs_peers",
     "kalman_gradient_vs_peers",
     "hmm_million_steps",

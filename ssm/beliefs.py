@@ -44,7 +44,7 @@ class Gaussian(eqx.Module):
         return self.mean + self.root @ jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
     def moved(self, matrix: Float[Array, "M D"], offset: Float[Array, "M"], noise: Array) -> "Gaussian":
-        """The belief about matrix x + offset + noise ε: the root of F P Fᵀ + L Lᵀ by one QR."""
+        """The belief about matrix x + offset + noise ε: the root of F P Fᵀ + L Lᵀ from [F P½, L]."""
         spread = jnp.concatenate([product(matrix, self.root), noise], axis=1)
         return Gaussian(matrix_times_column(matrix, self.mean) + offset, triangular_root(spread))
 

@@ -20,7 +20,7 @@ class GaussianKernel(AbstractMap[Gaussian], AbstractKernel[Gaussian]):
     noise: Float[Array, "D D"]
 
     def apply(self, belief: Gaussian) -> Gaussian:
-        """Mean F m + b; the root of F P Fᵀ + L Lᵀ by one QR."""
+        """Mean F m + b; the root of F P Fᵀ + L Lᵀ from [F P½, L]."""
         return belief.moved(self.matrix, self.offset, self.noise)
 
     def sample(self, key: Key, state: Float[Array, "D"]) -> Float[Array, "D"]:

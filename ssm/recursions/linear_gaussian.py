@@ -49,7 +49,7 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     `ssm.Spherical(variance, size)`, they stay so in every fit. Raises ValueError when shapes disagree and for
     asymmetric or indefinite covariances.
 
-    The belief is (mean, triangular root); in order, every step is one QR factorisation of stacked roots, which keeps
+    The belief is (mean, triangular root); in order, every step makes stacked roots triangular, which keeps
     covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12). With constant matrices and
     nothing missing, covariances come to rest and means are walked side by side (`ssm.schedules.SideBySide`).
 
