@@ -58,12 +58,10 @@ def _statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
     from statsmodels.tsa.statespace.kalman_filter import MEMORY_CONSERVE, KalmanFilter
 
     mean, covariance, transition, noise, emission, blur = arrays
-    design = emission if emission.ndim == 2 else np.ascontiguousarray(np.moveaxis(emission, 0, -1))
-    peer = KalmanFilter(
-        k_endog=ys.shape[1], k_states=len(mean), transition=transition, state_cov=noise, design=design, obs_cov=blur
-    )
+    peer = KalmanFilter(k_endog=ys.shape[1], k_states=len(mean), transition=transition, state_cov=noise, obs_cov=blur)
     peer["selection"] = np.eye(len(mean))
     peer.bind(ys.copy())
+    peer["design"] = emission if emission.ndim == 2 else np.asfortranarray(np.moveaxis(emission, 0, -1))
     peer.initialize_known(mean, covariance)
     peer.set_conserve_memory(MEMORY_CONSERVE)
     return peer.loglike
