@@ -1,6 +1,7 @@
 """How fast is the evidence of one long linear-Gaussian series when data are missing, or matrices vary in time?"""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ def main() -> str:
 
 def row(state: int, seen: int, kind: str) -> list[str]:
     """Times of one model, after the answers were found equal."""
+    arrays: Any
     arrays, ys = problem(state, seen)
     random = np.random.default_rng(0)
     ys = np.array(ys)
