@@ -40,6 +40,9 @@ class Stable(AbstractParameter):
 
 
 def is_stable(matrix: Float[Array, "D D"]) -> Bool[Array, ""]:
-    """Whether the 1024th power has a norm below one: stable then, and nearly all that are stable pass."""
+    """Whether the squared norm of the 1024th power is below 0.9: stable then, by more than float32 rounds away.
+
+    Nearly all stable matrices pass; of single numbers those up to 0.99995.
+    """
     power = jax.lax.fori_loop(0, 10, lambda _, power: multiply(power, power), matrix)
-    return jnp.sum(power**2) < 1
+    return jnp.sum(power**2) < 0.9
