@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # compiler's optimisations of machine code left out otherwise: a fifth less. (Without its fusion emitters it takes
     # half the time, and its parallel loops then wait for each other for ever, once in some runs.)
     jax.config.update("jax_disable_most_optimizations", not config.getoption("--slow"))
-    # The next run finds them compiled, and takes a third of the time.
+    # The other worker, and the next run, find them compiled; a whole run then takes a third of the time.
     if (cache := getattr(config, "cache", None)) is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

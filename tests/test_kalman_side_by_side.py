@@ -1,5 +1,6 @@
 """Covariances once and means side by side: the same answers as step by step, and step by step where they never rest."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -18,10 +19,13 @@ from ssm.statistics import statistics_of
 LANES = SideBySide(lanes=3)
 
 
-@pytest.fixture(autouse=True)
-def short_head(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def short_head() -> Iterator[None]:
     """Covariances of the zoo's members rest within 40 steps: a head of that size, so that tests have a tail."""
-    monkeypatch.setattr(gaussian_lanes, "HEAD", 48)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaussian_lanes, "HEAD", 48)
+        jax.clear_caches()
+        yield
     jax.clear_caches()
 
 
