@@ -118,6 +118,30 @@ def test_smoothed_beliefs_and_evidence_are_those_of_the_joint_distribution(featu
     np.testing.assert_allclose(answer.smoothed.covariance, blocks(truth.covariance), **CLOSE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_a_fixed_lag_with_a_diffuse_start(lag: int) -> None:
+    features = Features(missing=True, inputs=True, diffuse=True)
+    model, (ys, us, seen) = model_of(features), data_of(features)
+    assert us is not None
+    upto = [ssm.smooth(model, ys[:size], us[:size], mask=seen[:size]).smoothed for size in range(1, TOTAL + 1)]
+    whole = ssm.fixed_lag_smooth(model, ys, lag, us, mask=seen).smoothed
+    stream = ssm.fixed_lag(model, lag)
+    state = stream.init(us[0])
+
+    def same(answer, truth) -> None:
+        known = np.isfinite(np.diagonal(truth.covariance, axis1=-2, axis2=-1))  # else a mean stands for nothing
+        np.testing.assert_allclose(answer.covariance, truth.covariance, **CLOSE)
+        np.testing.assert_allclose(np.asarray(answer.mean)[known], np.asarray(truth.mean)[known], **CLOSE)
+
+    at = lambda belief, which: jax.tree.map(lambda leaf: leaf[which], belief)
+    for t in range(TOTAL):
+        same(at(whole, t), at(upto[min(t + lag, TOTAL - 1)], t))
+        state, _ = stream.step(state, np.where(seen[t], ys[t], np.nan), us[t])
+        back = slice(-min(lag + 1, t + 1), None)
+        same(at(state.smoothed, back), at(upto[t], back))
+
+
 @pytest.mark.parametrize(
     "features",
     [Features(True, True, True, True), pytest.param(Features(True, False, True, False, True), marks=pytest.mark.slow)],

@@ -347,6 +347,16 @@ def test_the_curvature(name: str) -> None:
     assert np.count_nonzero(np.abs(curvature) > 1e-2) > 200
 
 
+def test_em_stays_at_the_maximum_for_the_nile(nile: np.ndarray) -> None:
+    model, ys = level(15098.52, 1469.176), nile[:, None]
+    held = frozenset({"transition_matrix", "emission_matrix"})
+    found = model.maximise(ssm.expected_statistics(model, ys), ssm.data.observe(model, ys).steps, held)
+    # Published to 3e-7 of both.
+    np.testing.assert_allclose(found.emission_covariance, 15098.52, rtol=1e-6)
+    np.testing.assert_allclose(found.transition_covariance, 1469.176, rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_em_is_that_of_large_variances() -> None:
     name = "two states, seen one at a time"
     ys, mask = (np.concatenate([each, each[::-1]]) for each in data_of(name))
