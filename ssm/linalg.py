@@ -32,11 +32,17 @@ def matrix_times_column(matrix: Float[Array, "K J"], column: Float[Array, "J"]) 
     return jnp.matmul(matrix, column, precision=HIGHEST)
 
 
-def product(left: Float[Array, "K M"], right: Float[Array, "M J"]) -> Float[Array, "K J"]:
-    """`left @ right`, in the form that is fastest inside a scan for this (static) size."""
-    if left.shape[1] <= SMALL_COLUMN:
-        return jnp.sum(left[:, :, None] * right, axis=1)
-    return jnp.matmul(left, right, precision=HIGHEST)
+def product(*matrices: Array) -> Array:
+    """As `multiply`, in the form that is fastest for small (static) sizes: inside a scan, and for many at once."""
+    result = matrices[0]
+    for matrix in matrices[1:]:
+        if result.shape[-1] > SMALL_COLUMN:
+            result = jnp.matmul(result, matrix, precision=HIGHEST)
+        elif matrix.ndim == 1:
+            result = jnp.sum(result * matrix, axis=-1)
+        else:
+            result = jnp.sum(result[..., None] * matrix[..., None, :, :], axis=-2)
+    return result
 
 
 def multiply(*matrices: Array) -> Array:
