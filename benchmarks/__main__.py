@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name ...] [--quick] [--readme]`: run questions, print tables, write them into the README."""
+"""`python -m benchmarks [name ...] [--quick] [--into FILE]`: run questions, print tables, write them into a page."""
 
 import argparse
 import importlib
@@ -38,7 +38,7 @@ def main() -> int:
         "names", nargs="*", metavar="name", help=f"one of: {', '.join(names)} (default: {', '.join(SHOWN)})"
     )
     parser.add_argument(
-        "--readme", action="store_true", help="write the tables between the benchmark markers of README.md"
+        "--into", metavar="FILE", help="write the tables between the benchmark markers of FILE, such as README.md"
     )
     parser.add_argument("--quick", action="store_true", help="a part of those that take minutes")
     arguments = parser.parse_args()
@@ -59,21 +59,20 @@ def main() -> int:
             return 2
         print(tables[-1], flush=True)
     print(machine())
-    if arguments.readme:
+    if arguments.into:
         foot = f"Measured on {machine()}. Ratios of medians, the two taken in turn; above 1× onescan is faster."
         others = "" if jax.default_backend() != "cpu" else " GPU and TPU: not measured."
-        write_readme("\n".join([*tables, foot + others]))
+        write(pathlib.Path(arguments.into), "\n".join([*tables, foot + others]))
     return 0
 
 
-def write_readme(text: str) -> None:
+def write(path: pathlib.Path, text: str) -> None:
     """Put the tables between the markers."""
-    path = HERE.parent / "README.md"
     begin, end = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-    readme = path.read_text(encoding="utf-8")
-    if begin not in readme or end not in readme:
-        raise SystemExit(f"README.md has no markers {begin} ... {end}")
-    before, after = readme.split(begin)[0], readme.split(end)[1]
+    page = path.read_text(encoding="utf-8")
+    if begin not in page or end not in page:
+        raise SystemExit(f"{path} has no markers {begin} ... {end}")
+    before, after = page.split(begin)[0], page.split(end)[1]
     path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
