@@ -1,5 +1,6 @@
 """What holds for every test: checked annotations, strict dtypes, warnings that fail, float64 on request."""
 
+import gc
 import importlib
 import os
 import warnings
@@ -31,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors; `slow` is a known marker."""
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("markers", "slow: takes more than ten seconds; run with --slow")
+    gc.set_threshold(200_000, 20, 100)  # tracing makes and keeps many small objects: looked through less often
     # Compiling takes most of the time, so programs are compiled as they are for users with `--slow` only, and with the
     # compiler's optimisations of machine code left out otherwise: a fifth less. (Without its fusion emitters it takes
     # half the time, and its parallel loops then wait for each other for ever, once in some runs.)
