@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import add_up, product
+from ssm.linalg import add_up, multiply_many
 from ssm.maps.slopes import Slope, SlopeMap
 from ssm.recursion import AbstractParallelRecursion, Step
 from ssm.recursions.backward import Reversal, backward_steps
@@ -67,16 +67,16 @@ class Seen(NamedTuple):
     @property
     def slope(self) -> Float[Array, "D"]:
         """Hᵀ S⁻¹ v."""
-        return product(self.look.T, self.surprise)
+        return multiply_many(self.look.T, self.surprise)
 
     def noise_slope(self, after: Float[Array, "D"]) -> Float[Array, "N"]:
         """e_t = S⁻¹ v - Kᵀ Fᵀ r_{t+1}."""
-        return product(self.gains.whiten.T, self.surprise) - product(self.gains.gain.T, after)
+        return multiply_many(self.gains.whiten.T, self.surprise) - multiply_many(self.gains.gain.T, after)
 
     @property
     def look(self) -> Float[Array, "N D"]:
         """S^-½ H."""
-        return product(self.gains.whiten, self.gains.emission)
+        return multiply_many(self.gains.whiten, self.gains.emission)
 
 
 @final
@@ -98,9 +98,9 @@ class Costate(AbstractParallelRecursion[Slope]):
     def lift(self, u: Reversal, y: None) -> SlopeMap:
         """The same as a map."""
         seen = u.u
-        back = lambda matrix: product(seen.transition.T, matrix)
+        back = lambda matrix: multiply_many(seen.transition.T, matrix)
         look = back(seen.look.T)
-        return SlopeMap(back(seen.gains.kept.T), back(seen.slope), product(look, look.T))
+        return SlopeMap(back(seen.gains.kept.T), back(seen.slope), multiply_many(look, look.T))
 
 
 def costates(seen: Any, steps: Step, schedule: AbstractSchedule, recursion: Any = None) -> Any:
@@ -120,7 +120,7 @@ def sensitivities(seen: Seen, after: Slope, filtered: Gaussian, steps: Step, in_
     e = jax.vmap(lambda seen, after: seen.noise_slope(after.mean))(seen, after)
     observed, blurred = jax.vmap(emitted)(seen.gains, after.covariance)
     outer = lambda left, right: left[:, :, None] * right[:, None]
-    through = product(pulled, seen.transition, before(filtered.covariance))
+    through = multiply_many(pulled, seen.transition, before(filtered.covariance))
     begun, moved, read = happened(steps, e.shape[1])
     keep = lambda flags, array: jnp.where(widen(flags, array.ndim), array, 0)
     total = lambda varies, array: array if varies else add_up(array)
@@ -161,8 +161,8 @@ def smoothed_means(filtered: Gaussian, after: Slope) -> Float[Array, "T D"]:
 def smoothed_covariance(root: Float[Array, "*T D D"], after: Float[Array, "*T D D"]) -> Float[Array, "*T D D"]:
     """P - P Fᵀ N_{t+1} F P, from the root of the filtered one and the costate after it."""
     across = jnp.swapaxes(root, -1, -2)
-    kept = jnp.eye(root.shape[-1], dtype=root.dtype) - product(across, after, root)
-    return product(root, kept, across)
+    kept = jnp.eye(root.shape[-1], dtype=root.dtype) - multiply_many(across, after, root)
+    return multiply_many(root, kept, across)
 
 
 def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) -> Sensitivities:
@@ -175,11 +175,15 @@ def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) ->
 def now(seen: Seen, after: Slope) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
     """r_t and N_t of one time, from the costate after it."""
     kept, look = seen.gains.kept, seen.look
-    return seen.slope + product(kept.T, after.mean), product(look.T, look) + product(kept.T, after.covariance, kept)
+    return seen.slope + multiply_many(kept.T, after.mean), multiply_many(look.T, look) + multiply_many(
+        kept.T, after.covariance, kept
+    )
 
 
 def emitted(gains: Gains, after: Float[Array, "D D"]) -> tuple[Float[Array, "N D"], Float[Array, "N N"]]:
     """Kᵀ (I - N P) and S⁻¹ + Kᵀ N K of one time, with N of the costate after it and P the filtered covariance."""
     gain, root = gains.gain, gains.root
-    pulled = product(gain.T, after)
-    return gain.T - product(pulled, root, root.T), product(gains.whiten.T, gains.whiten) + product(pulled, gain)
+    pulled = multiply_many(gain.T, after)
+    return gain.T - multiply_many(pulled, root, root.T), multiply_many(gains.whiten.T, gains.whiten) + multiply_many(
+        pulled, gain
+    )
