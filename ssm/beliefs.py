@@ -7,9 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.conditioning import condition
 from ssm.distributions import log_normal_density
-from ssm.linalg import condition, matrix_times_column, product, solve_lower, square, triangular_root
+from ssm.linalg import matrix_times_column, multiply_small, square
 from ssm.logspace import log
+from ssm.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 
 
@@ -45,7 +47,7 @@ class Gaussian(eqx.Module):
 
     def moved(self, matrix: Float[Array, "M D"], offset: Float[Array, "M"], noise: Array) -> "Gaussian":
         """The belief about matrix x + offset + noise ε: the root of F P Fᵀ + L Lᵀ from [F P½, L]."""
-        spread = jnp.concatenate([product(matrix, self.root), noise], axis=1)
+        spread = jnp.concatenate([multiply_small(matrix, self.root), noise], axis=1)
         return Gaussian(matrix_times_column(matrix, self.mean) + offset, triangular_root(spread))
 
     def given(

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.linalg import semidefinite_root, square
+from ssm.linalg import square
+from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Float, PyTree, Scalar
 
 # The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm.linalg import FEW, SMALL_ROOT, condition, triangular_root
+from ssm.conditioning import condition
 from ssm.parameters import constrain
 from ssm.recursion import Step
+from ssm.roots import FEW, SMALL_ROOT, triangular_root
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential
 from ssm.schedules.sequential import walk_in_order

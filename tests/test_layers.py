@@ -15,6 +15,8 @@ LAYERS = [
         "trees",
         "logspace",
         "linalg",
+        "roots",
+        "conditioning",
         "checks",
         "compiling",
         "distributions",

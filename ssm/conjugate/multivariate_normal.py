@@ -10,8 +10,9 @@ import numpy as np
 from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, multivariate_normal, multivariate_student_t
-from ssm.linalg import multiply, root_with_column, solve_lower_transposed, square
+from ssm.linalg import multiply, square
 from ssm.parameters import Covariance, Positive, value
+from ssm.roots import root_with_column, solve_lower_transposed
 from ssm.shapes import Array, Bool, Float, Key
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import distrax
 import jax.numpy as jnp
 
-from ssm.linalg import empty_pivots, solve_lower, triangular_root
+from ssm.roots import empty_pivots, solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float
 
 # What the components of a multivariate family are, each on its own: a new family adds one line. Univariate families

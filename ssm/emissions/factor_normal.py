@@ -11,9 +11,10 @@ from ssm.distributions import Distribution, multivariate_normal, multivariate_no
 from ssm.emissions.components import weights_seen
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
-from ssm.linalg import multiply, triangular_root
+from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
+from ssm.roots import triangular_root
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

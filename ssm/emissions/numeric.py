@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ssm.climbing import climb
 from ssm.emissions.components import weights_seen
 from ssm.freezing import trainable
-from ssm.linalg import semidefinite_root, solve_lower, solve_lower_transposed
+from ssm.roots import semidefinite_root, solve_lower, solve_lower_transposed
 from ssm.shapes import Array, Bool, Float, PyTree, Scalar
 
 HALVINGS = 20  # a step 2^-20 of Newton's is no step: the maximum is found, to rounding

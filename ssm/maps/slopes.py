@@ -5,7 +5,7 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
-from ssm.linalg import product
+from ssm.linalg import multiply_small
 from ssm.maps.base import AbstractMap
 from ssm.shapes import Array, Float
 
@@ -27,13 +27,13 @@ class SlopeMap(AbstractMap[Slope]):
 
     def apply(self, belief: Slope) -> Slope:
         """The slope and the curvature one or more steps earlier."""
-        through = product(self.matrix, belief.covariance, self.matrix.T)
-        return Slope(product(self.matrix, belief.mean) + self.offset, through + self.added)
+        through = multiply_small(self.matrix, belief.covariance, self.matrix.T)
+        return Slope(multiply_small(self.matrix, belief.mean) + self.offset, through + self.added)
 
     def then(self, second: "SlopeMap") -> "SlopeMap":
         """Both, one after the other."""
         both = second.apply(Slope(self.offset, self.added))
-        return SlopeMap(product(second.matrix, self.matrix), both.mean, both.covariance)
+        return SlopeMap(multiply_small(second.matrix, self.matrix), both.mean, both.covariance)
 
     def identity(self) -> "SlopeMap":
         """M = I, nothing added."""

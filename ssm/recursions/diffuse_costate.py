@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from ssm.diffuse import Conditional, DiffuseGaussian, Resolved, through
-from ssm.linalg import add_up, multiply, solve_lower, square
+from ssm.linalg import add_up, multiply, square
 from ssm.recursion import AbstractRecursion, Step
 from ssm.recursions.backward import Reversal
 from ssm.recursions.costate import Sensitivities, Varying, before, happened
 from ssm.recursions.gaussian_steps import Dynamics
+from ssm.roots import solve_lower
 from ssm.shapes import Array, Flag, Float, Key, Scalar
 
 

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.diffuse import Conditional, DiffuseGaussian
-from ssm.linalg import empty_pivots, multiply, solve_lower, square
+from ssm.linalg import multiply, square
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Seen
 from ssm.recursions.riccati import Gains
+from ssm.roots import empty_pivots, solve_lower
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Float
 

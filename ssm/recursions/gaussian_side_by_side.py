@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import multiply, semidefinite_root, square
+from ssm.linalg import multiply, square
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
@@ -16,6 +16,7 @@ from ssm.recursions.gaussian_learning import States
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
 from ssm.recursions.side_by_side import still
+from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.trees import index
 

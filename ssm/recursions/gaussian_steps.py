@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.linalg import condition, empty_pivots, multiply, solve_lower, solve_lower_transposed, triangular_root
+from ssm.conditioning import condition
+from ssm.linalg import multiply
 from ssm.maps.gaussian import GaussianMap
 from ssm.parameters import AbstractCovariance, Covariance
+from ssm.roots import empty_pivots, solve_lower, solve_lower_transposed, triangular_root
 from ssm.shapes import Array, Bool, Float, PyTree
 from ssm.stability import Stable
 

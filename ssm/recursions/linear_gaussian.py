@@ -10,7 +10,7 @@ from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.expectation import AbstractExpectation
-from ssm.linalg import SMALL_ROOT, matrix_times_column, multiply, square
+from ssm.linalg import matrix_times_column, multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.recursion import AbstractParallelRecursion, Step, flatten_steps
@@ -30,6 +30,7 @@ from ssm.recursions.gaussian_steps import (
 from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.riccati import Gains, System
 from ssm.recursions.subspace import identified
+from ssm.roots import SMALL_ROOT
 from ssm.shapes import Array, Float, Key, Scalar
 
 Belief: TypeAlias = Gaussian | DiffuseGaussian

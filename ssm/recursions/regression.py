@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.emissions.numeric import solve_semidefinite
-from ssm.linalg import add_up, empty_pivots, multiply, semidefinite_root, solve_lower
+from ssm.linalg import add_up, multiply
+from ssm.roots import empty_pivots, semidefinite_root, solve_lower
 from ssm.shapes import Array, Bool, Float, Scalar
 from ssm.trees import AbstractSums, times
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.linalg import empty_pivots, semidefinite_root
 from ssm.parameters import AbstractCovariance, Constant, value
 from ssm.recursions.regression import Regression
+from ssm.roots import empty_pivots, semidefinite_root
 from ssm.shapes import Array, Float, Scalar
 
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import add_up, condition, empty_pivots, multiply, solve_lower, square, triangular_root
+from ssm.conditioning import condition
+from ssm.linalg import add_up, multiply, square
+from ssm.roots import empty_pivots, solve_lower, triangular_root
 from ssm.shapes import Array, Flag, Float
 from ssm.trees import widen
 

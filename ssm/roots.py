@@ -1,0 +1,179 @@
+"""Triangular square roots of covariances, singular ones too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+
+from ssm.linalg import multiply
+from ssm.shapes import Array, Bool, Float
+from ssm.trees import widen
+
+# Inside a scan, up to these numbers of rows and of components no call of LAPACK is worth its microsecond.
+SMALL_ROOT, FEW = 8, 4
+
+
+@jax.custom_jvp
+def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
+    """Lower-triangular L with L Lᵀ = M Mᵀ and a non-negative diagonal, without forming M Mᵀ.
+
+    M may be rank-deficient (singular covariances): columns of L without a pivot are zero, and the derivative, which
+    has a pole there, leaves out the directions of zero variance. Small ones by orthogonalising rows, others by one QR
+    factorisation of Mᵀ.
+    """
+    return _orthogonalised(matrix) if matrix.shape[0] <= SMALL_ROOT else _factorised(matrix)
+
+
+def _orthogonalised(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
+    """By modified Gram-Schmidt, whose L is as good as Householder's (Björck 1967), though its rows may be less so."""
+    size = matrix.shape[0]
+    negligible = (size * jnp.finfo(matrix.dtype).eps) ** 2 * jnp.sum(matrix**2, axis=1)
+    rest, columns = matrix, []
+    for j in range(size):
+        along = jnp.sum(rest * rest[0], axis=1)
+        empty = along[0] <= negligible[j]
+        scale = jnp.where(empty, 0, 1 / jnp.sqrt(jnp.where(empty, 1, along[0])))
+        columns.append(jnp.pad(along * scale, (j, 0)))
+        rest = _less(rest[1:], (along[1:] * scale)[:, None] * (rest[0] * scale))
+    return jnp.stack(columns, axis=1)
+
+
+def _less(left: Array, right: Array) -> Array:
+    """left - right, as a reduction: the compiler repeats a difference in all that reads it, a reduction it does not.
+
+    So a chain of D of them costs D times one of them, instead of D² times.
+    """
+    first = jnp.arange(2) == 0
+    return jnp.sum(jnp.where(first, left[..., None], -right[..., None]), axis=-1)
+
+
+def _factorised(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
+    """By QR, and again by rows where a pivot is empty."""
+    root = jnp.linalg.qr(matrix.T, mode="r").T
+    rows, columns = matrix.shape
+    if columns < rows:
+        root = jnp.pad(root, ((0, 0), (0, rows - columns)))
+    below = np.tri(rows, k=-1, dtype=bool)
+    root = root * jnp.where(_diagonal(root) < 0, -1, 1).astype(root.dtype)
+    # A row that adds no variance leaves its column to the rows below, off the diagonal: L is then no longer solved
+    # by substitution. Rare enough to pay for only when it happens.
+    astray = jnp.any(empty_pivots(root) & below & (root != 0))
+    return jax.lax.cond(astray, _with_pivots, lambda root: root, root)
+
+
+@triangular_root.defjvp
+def _triangular_root_jvp(primals, tangents):
+    (matrix,), (change,) = primals, tangents
+    root = triangular_root(matrix)
+    # 1. M = L Q with orthonormal rows Q (zero where L has no pivot), so dM Qᵀ = dL + L A, where A = dQ Qᵀ is
+    # antisymmetric.  2. H = L⁻¹ dM Qᵀ = L⁻¹ dL + A, and L⁻¹ dL is lower triangular: A is the upper part of H,
+    # less its transpose.  3. Rows without a pivot have no row of H, but dL = dM Qᵀ - L A holds for them too: right of
+    # the diagonal as well, where it is how they come to vary with the rows below.
+    orthonormal = solve_lower(root, matrix)
+    moved = multiply(change, orthonormal.T)
+    upper = jnp.triu(solve_lower(root, moved), 1)
+    turned = moved - multiply(root, upper - upper.T)
+    return root, jnp.where(empty_pivots(root)[:, None], turned, jnp.tril(turned))
+
+
+def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """The same L Lᵀ with every pivot on the diagonal: rows orthonormalised one after the other.
+
+    Gram-Schmidt, twice, which is enough for orthogonality to rounding (Giraud et al. 2005).
+    """
+    size = root.shape[0]
+    tolerance = size * jnp.finfo(root.dtype).eps
+
+    def orthonormalise(i, carry):
+        basis, lower = carry
+        row = root[i]
+        along = multiply(basis, row)
+        rest = row - multiply(along, basis)
+        again = multiply(basis, rest)
+        rest, along = rest - multiply(again, basis), along + again
+        pivot = jnp.sqrt(jnp.sum(rest**2))
+        empty = pivot <= tolerance * jnp.sqrt(jnp.sum(row**2))
+        unit = jnp.where(empty, 0, rest / jnp.where(empty, 1, pivot))
+        return basis.at[i].set(unit), lower.at[i].set(along.at[i].set(jnp.where(empty, 0, pivot)))
+
+    nothing = jnp.zeros_like(root)
+    return jax.lax.fori_loop(0, size, orthonormalise, (nothing, nothing))[1]
+
+
+def empty_pivots(root: Float[Array, "D D"]) -> Bool[Array, "D"]:
+    """Rows of a triangular root that add no variance beyond rounding to what the rows above explain."""
+    spread = jnp.sqrt(jnp.sum(root**2, axis=1))
+    return jnp.abs(_diagonal(root)) <= root.shape[0] * jnp.finfo(root.dtype).eps * spread
+
+
+def _diagonal(root: Float[Array, "D D"]) -> Float[Array, "D"]:
+    """As a sum, which is computed where it is needed; `jnp.diagonal` gathers."""
+    return jnp.sum(jnp.where(np.eye(root.shape[0], dtype=bool), root, 0), axis=0)
+
+
+def solve_lower(root: Float[Array, "D D"], right: Array) -> Array:
+    """L⁻¹ b for lower-triangular L, with zero in the rows of empty pivots: nothing is learnt from what cannot vary."""
+    return _solve(root, right, transposed=False)
+
+
+def solve_lower_transposed(root: Float[Array, "D D"], right: Array) -> Array:
+    """L⁻ᵀ b for lower-triangular L, with zero in the rows of empty pivots."""
+    return _solve(root, right, transposed=True)
+
+
+def _solve(root: Array, right: Array, transposed: bool) -> Array:
+    empty = empty_pivots(root)
+    either = empty[:, None] | empty[None, :] if transposed else empty[:, None]
+    safe = jnp.where(either, jnp.eye(root.shape[0], dtype=root.dtype), root)
+    right = jnp.where(widen(empty, right.ndim), 0, right)
+    if root.shape[0] <= FEW:
+        return _substituted(safe.T[::-1, ::-1], right[::-1])[::-1] if transposed else _substituted(safe, right)
+    return solve_triangular(safe, right, lower=True, trans=1 if transposed else 0)
+
+
+def _substituted(root: Float[Array, "D D"], right: Array) -> Array:
+    """L⁻¹ b, entry after entry."""
+    solved = []
+    for i in range(root.shape[0]):
+        known = sum((root[i, j] * solved[j] for j in range(i)), jnp.zeros_like(right[i]))
+        solved.append((right[i] - known) / root[i, i])
+    return jnp.stack(solved)
+
+
+def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """Lower-triangular L with L Lᵀ = covariance for any positive semi-definite matrix.
+
+    Cholesky by columns, where a pivot that is zero up to rounding gives a zero column; unlike an
+    eigendecomposition its derivative exists at repeated eigenvalues. Sizes are small: D columns are unrolled
+    up to 16 and looped beyond.
+    """
+    size = covariance.shape[0]
+    rows = jnp.arange(size)
+    tolerance = size * jnp.finfo(covariance.dtype).eps
+
+    def column(j, root):
+        rest = covariance[:, j] - multiply(root, root[j])
+        pivot = rest[j]
+        empty = pivot <= tolerance * jnp.abs(covariance[j, j])
+        values = jnp.where(empty, 0, rest / jnp.sqrt(jnp.where(empty, 1, pivot)))
+        return root.at[:, j].set(jnp.where(rows >= j, values, 0))
+
+    root = jnp.zeros_like(covariance)
+    if size <= 16:
+        for j in range(size):
+            root = column(j, root)
+        return root
+    return jax.lax.fori_loop(0, size, column, root)
+
+
+def root_with_column(root: Float[Array, "D D"], column: Float[Array, "D"]) -> Float[Array, "D D"]:
+    """Lower-triangular root of L Lᵀ + column columnᵀ, for L of full rank and without forming L Lᵀ.
+
+    With w = L⁻¹ column it is L M, where M Mᵀ = I + w wᵀ has the closed form M_jj = √(s_j / s_j-1) and
+    M_ij = w_i w_j / √(s_j s_j-1) below, with s_j = 1 + w_1² + ... + w_j² (Gill et al. 1974, section 3).
+    """
+    solved = solve_lower(root, column)
+    after = 1 + jnp.cumsum(solved**2)
+    before = jnp.concatenate([jnp.ones_like(after[:1]), after[:-1]])
+    below = jnp.tril(jnp.outer(solved, solved / jnp.sqrt(after * before)), -1)
+    return multiply(root, below + jnp.diag(jnp.sqrt(after / before)))
