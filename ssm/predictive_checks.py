@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ssm.checks import positive_int
 from ssm.compiling import compiled
-from ssm.data import check_key, future_steps, observe, over_sequences
+from ssm.data import Sequences, check_key, future_steps, observe, over_sequences
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, Step
 from ssm.shapes import Array, Bool, Float, Key, PyTree
