@@ -4,7 +4,6 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ssm.filtering import log_prob
 from ssm.parameters import Simplex
@@ -42,6 +41,8 @@ def align(
         )
     options: dict[str, Any] = {"mask": mask, "lengths": lengths}
     agreement = _states(reference, ys, inputs, options).T @ _states(model, ys, inputs, options)  # (K, K)
+    from scipy.optimize import linear_sum_assignment  # a tenth of a second, for those who align
+
     order = linear_sum_assignment(agreement, maximize=True)[1]
     aligned = permuted(model, order)
     before, after = (np.asarray(log_prob(each, ys, inputs, **options), float) for each in (model, aligned))
