@@ -4,7 +4,8 @@ A model stores what an optimiser may move freely; its properties and formulas se
 
     model = ssm.HMM(initial, transition, emission)
     model.transition                  # probabilities (K, K)
-    constrain(model)                  # the same model on plain arrays, as the recursions see it
+    plain(model)                      # the same model on plain arrays
+    constrain(model)                  # as the recursions see it: the same, or what it is rewritten as
 """
 
 from typing import Any, ClassVar, Self
@@ -176,6 +177,14 @@ class AbstractPartlyRead(eqx.Module):
         raise NotImplementedError
 
 
+class AbstractRewritten(eqx.Module):
+    """A model that the recursions may see as another one."""
+
+    def rewritten(self) -> Any:
+        """What its plain parameters make; itself where there is nothing to rewrite."""
+        raise NotImplementedError
+
+
 class Constant(AbstractParameter):
     """An array that is given, not learnt: no gradient reaches it and no fit moves it."""
 
@@ -191,7 +200,13 @@ def value(parameter: Array | AbstractParameter | None) -> Any:
     return parameter.constrained() if isinstance(parameter, AbstractParameter) else parameter
 
 
-def constrain(model: PyTree) -> PyTree:
+def plain(model: PyTree) -> PyTree:
     """The same model with every parameter replaced by its constrained value."""
     is_parameter = lambda node: isinstance(node, AbstractParameter)
     return jax.tree.map(lambda node: value(node) if is_parameter(node) else node, model, is_leaf=is_parameter)
+
+
+def constrain(model: PyTree) -> PyTree:
+    """The model as the recursions see it: on plain arrays, and rewritten where it says so."""
+    is_rewritten = lambda node: isinstance(node, AbstractRewritten)
+    return jax.tree.map(lambda n: n.rewritten() if is_rewritten(n) else n, plain(model), is_leaf=is_rewritten)

@@ -47,6 +47,11 @@ class AbstractModel(eqx.Module):
         raise NotImplementedError
 
     @property
+    def described(self) -> str:
+        """What errors call it."""
+        return type(self).__name__
+
+    @property
     def event_kind(self) -> str:
         """What one observation is made of: "real" numbers, or integer "symbol"s."""
         return "real"

@@ -62,8 +62,10 @@ def auxiliary_residuals(
 
     Each is N(0, 1) if the model is true, but they are not independent of each other: look for values beyond 2 or 3 that
     stand alone. NaN where nothing was observed, where a sequence begins (no transition leads there), and for noises
-    that do not exist or of which the observations say nothing. Arguments and errors as in `ssm.filter`; TypeError
-    unless the model is an `ssm.LinearGaussian`. Source: Harvey & Koopman 1992; Durbin & Koopman 2012, section 7.5.
+    that do not exist or of which the observations say nothing. Beside a `cross_covariance` both noises are of the
+    transition, first those of the state, then those of observations, and `emission` is NaN. Arguments and errors as in
+    `ssm.filter`; TypeError unless the model is an `ssm.LinearGaussian`. Source: Harvey & Koopman 1992; Durbin & Koopman
+    2012, section 7.5.
     """
     sequences, schedule = _checked(model, "auxiliary_residuals", ys, inputs, schedule, mask, lengths, starts)
     return _auxiliary_residuals(model, sequences, schedule)

@@ -75,7 +75,7 @@ def _check_tractable(model: AbstractRecursion, verb: str) -> None:
     if not offers(model, AbstractExpectation):
         raise TypeError(
             f"model: {verb} needs a model with tractable expected statistics, such as ssm.HMM, "
-            f"got {type(model).__name__}; gradient methods (ssm.SGD) do without"
+            f"got {getattr(model, 'described', type(model).__name__)}; gradient methods (ssm.SGD) do without"
         )
 
 

@@ -12,7 +12,7 @@ from ssm.compiling import compiled
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
 from ssm.freezing import Frozen, free_entries, frozen_names, leaf_names
-from ssm.parameters import AbstractCovariance, constrain
+from ssm.parameters import AbstractCovariance, constrain, plain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
@@ -123,7 +123,7 @@ class Places(NamedTuple):
 
 
 def _moved(model: Any, change: Float[Array, "P"], where: Places) -> Any:
-    """The model, on plain arrays, with its free numbers moved."""
+    """The model with its free numbers moved."""
     leaves, begin = [], 0
     for leaf, indices in zip(jax.tree.leaves(model), where.indices, strict=True):
         if indices:
@@ -131,7 +131,7 @@ def _moved(model: Any, change: Float[Array, "P"], where: Places) -> Any:
             begin += len(indices)
             leaf = leaf.reshape(-1).at[np.array(indices)].add(part).reshape(leaf.shape)
         leaves.append(leaf)
-    return constrain(jax.tree.unflatten(jax.tree.structure(model), leaves))
+    return jax.tree.unflatten(jax.tree.structure(model), leaves)
 
 
 @compiled
@@ -141,9 +141,9 @@ def _derivatives(
     """First and second derivatives of log-evidence plus log-prior."""
 
     def objective(change: Float[Array, "P"]) -> Array:
-        plain = _moved(model, change, where)
-        total = jnp.sum(evidence_of(plain, sequences, schedule, fast=False))
-        return total + plain.log_prior().astype(total.dtype)
+        moved = constrain(_moved(model, change, where))
+        total = jnp.sum(evidence_of(moved, sequences, schedule, fast=False))
+        return total + moved.log_prior().astype(total.dtype)
 
     slope = jax.grad(objective)
     return slope(centre), jax.jacfwd(slope)(centre)
@@ -152,7 +152,7 @@ def _derivatives(
 @compiled
 def _slopes(centre: Float[Array, "P"], model: Any, where: Places, read_out: Callable) -> tuple[PyTree, PyTree]:
     """What is read out, and its derivatives (..., P)."""
-    function = lambda change: read_out(_moved(model, change, where))
+    function = lambda change: read_out(plain(_moved(model, change, where)))
     return function(centre), jax.jacfwd(function)(centre)
 
 

@@ -104,6 +104,7 @@ class System(NamedTuple):
     emission_matrix: np.ndarray  # (T, N, D)
     emission_offset: np.ndarray  # (T, N)
     emission_covariance: np.ndarray  # (T, N, N)
+    cross_covariance: np.ndarray | None = None  # (T, D, N), of the noise into x_t with that of y_t; the first not read
 
 
 def condition_joint(system: System, ys: np.ndarray, observed: np.ndarray) -> Joint:
@@ -162,7 +163,14 @@ def _joint(system: System) -> tuple[np.ndarray, ...]:
     seeing = _block_diagonal(system.emission_matrix)
     y_mean = seeing @ means + system.emission_offset.ravel()
     y_covariance = seeing @ states @ seeing.T + _block_diagonal(system.emission_covariance)
-    return means, states, y_mean, y_covariance, states @ seeing.T
+    across = states @ seeing.T
+    if system.cross_covariance is not None:
+        shared = inverse @ _block_diagonal(
+            np.concatenate([np.zeros_like(system.cross_covariance[:1]), system.cross_covariance[1:]])
+        )
+        y_covariance = y_covariance + seeing @ shared + (seeing @ shared).T
+        across = across + shared
+    return means, states, y_mean, y_covariance, across
 
 
 def _block_diagonal(blocks: np.ndarray) -> np.ndarray:
@@ -257,4 +265,5 @@ def system_of(model: Any, us: Any, total: int, module: Any = np) -> System:
         at_all_times(model.emission_matrix, 2),
         offset(model.emission_bias, model.emission_input, model.event_shape[0]),
         at_all_times(model.emission_covariance, 2),
+        None if model.cross_covariance is None else at_all_times(model.cross_covariance, 2),
     )

@@ -165,6 +165,31 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"transition_covariance: .*symmetric",
     ),
+    "cross_covariance of correlation two": (
+        lambda: plane(transition_covariance=1e-6 * EYE, cross_covariance=2e-3 * EYE),
+        ValueError,
+        r"cross_covariance: .*semi-definite.*eigenvalue of -1",
+    ),
+    "cross_covariance turned": (
+        lambda: plane(emission_matrix=np.ones((3, 2)), emission_covariance=np.eye(3), cross_covariance=np.ones((3, 2))),
+        ValueError,
+        r"cross_covariance: expected shape \(2, 3\), got \(3, 2\)",
+    ),
+    "cross_covariance in another time": (
+        lambda: plane(transition_covariance=np.stack([EYE] * 4), cross_covariance=np.zeros((3, 2, 2))),
+        ValueError,
+        r"share their leading axis T, got .*cross_covariance",
+    ),
+    "cross_covariance beside structure": (
+        lambda: plane(emission_covariance=ssm.Diagonal([1.0, 1.0]), cross_covariance=EYE / 2),
+        ValueError,
+        r"cross_covariance: .*no structure of its own, got Diagonal",
+    ),
+    "cross_covariance beside a prior": (
+        lambda: plane(cross_covariance=EYE / 2, initial_prior=ssm.RegressionPrior(4.0, EYE)),
+        ValueError,
+        r"cross_covariance: priors",
+    ),
     "emission_covariance indefinite": (
         lambda: plane(emission_covariance=INDEFINITE),
         ValueError,

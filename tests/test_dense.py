@@ -26,6 +26,7 @@ class Features(NamedTuple):
     inputs: bool = False
     diffuse: bool = False
     singular: bool = False
+    correlated: bool = False
 
 
 def model_of(features: Features) -> ssm.LinearGaussian:
@@ -34,15 +35,18 @@ def model_of(features: Features) -> ssm.LinearGaussian:
     lead = (TOTAL,) if features.varying else ()
     draw = lambda *shape: rng.normal(size=(*lead, *shape))
     square = lambda root: root @ np.swapaxes(root, -1, -2)
+    loading, shared = draw(3, 1 if features.singular else 3), draw(2, 1 if features.singular else 3)
+    shared = shared * features.correlated
     return ssm.LinearGaussian(
         rng.normal(size=3),
         np.diag([1.0, 0.5, 0.0 if features.singular else 2.0]),
         0.6 * draw(3, 3),
-        square(draw(3, 1 if features.singular else 3)),
+        square(loading),
         draw(2, 3),
-        square(draw(2, 2)) + 0.2 * np.eye(2),
+        square(draw(2, 2)) + 0.2 * np.eye(2) + square(shared),
         *((draw(3), draw(2), draw(3, 2), draw(2, 2)) if features.inputs else ()),
         diffuse=np.array([True, False, True]) if features.diffuse else None,
+        cross_covariance=loading @ np.swapaxes(shared, -1, -2) if features.correlated else None,
     )
 
 
@@ -95,10 +99,12 @@ def blocks(covariance: np.ndarray, size: int = 3) -> np.ndarray:
 
 
 def combinations() -> list:
-    """All of them, for every schedule; the one with everything is not slow."""
+    """All of them, for every schedule; the one with everything is not slow, with correlated noises few are there."""
     every = []
-    for flags in itertools.product([True, False], repeat=5):
+    for flags in itertools.product([True, False], repeat=6):
         features = Features(*flags)
+        if features.correlated and not features.missing == features.varying == features.inputs:
+            continue
         for schedule in ("sequential",) if features.diffuse else ("sequential", "associative", "blocked", "auto"):
             marks = () if all(flags) else pytest.mark.slow
             name = " ".join(name for name, flag in features._asdict().items() if flag) or "plain"
@@ -114,8 +120,9 @@ def test_smoothed_beliefs_and_evidence_are_those_of_the_joint_distribution(featu
     how = Blocked(2) if schedule == "blocked" else schedule
     answer = ssm.smooth(model, ys, us, mask=mask, schedule=how)
     np.testing.assert_allclose(answer.log_prob, truth.log_prob, **CLOSE)
-    np.testing.assert_allclose(answer.smoothed.mean.ravel(), truth.mean, **CLOSE)
-    np.testing.assert_allclose(answer.smoothed.covariance, blocks(truth.covariance), **CLOSE)
+    # Behind the three states there is the noise of what is seen, where it is correlated with theirs.
+    np.testing.assert_allclose(answer.smoothed.mean[:, :3].ravel(), truth.mean, **CLOSE)
+    np.testing.assert_allclose(answer.smoothed.covariance[:, :3, :3], blocks(truth.covariance), **CLOSE)
 
 
 @pytest.mark.slow
@@ -144,7 +151,11 @@ def test_a_fixed_lag_with_a_diffuse_start(lag: int) -> None:
 
 @pytest.mark.parametrize(
     "features",
-    [Features(True, True, True, True), pytest.param(Features(True, False, True, False, True), marks=pytest.mark.slow)],
+    [
+        Features(True, True, True, True),
+        pytest.param(Features(True, False, True, False, True), marks=pytest.mark.slow),
+        pytest.param(Features(True, False, True, correlated=True), marks=pytest.mark.slow),
+    ],
 )
 def test_drawn_paths_have_the_moments_of_the_joint_distribution(features: Features) -> None:
     # Two sequences of unlike length; all covariances along a path, that of neighbours among them.
@@ -159,7 +170,7 @@ def test_drawn_paths_have_the_moments_of_the_joint_distribution(features: Featur
     assert np.all(np.isfinite(paths[0]))
     for drawn, size in zip(paths, lengths, strict=True):
         truth = posterior(model, ys[:size], None if us is None else us[:size], seen[:size])
-        drawn, spread = drawn[:, :size].reshape(draws, -1), np.sqrt(np.diagonal(truth.covariance))
+        drawn, spread = drawn[:, :size, :3].reshape(draws, -1), np.sqrt(np.diagonal(truth.covariance))
         spread = np.where(spread > 1e-7, spread, 1e-7)  # of a state without noise: exactly its mean, to rounding
         # Five standard errors, of means and of covariances: 2e-4 that one of some 200 numbers falls out.
         error = 5 / np.sqrt(draws)

@@ -38,7 +38,7 @@ class EM(eqx.Module):
         model, sequences, validation, frozen = job.model, job.sequences, job.validation, job.frozen
         if not offers(model, AbstractExpectation):
             raise TypeError(
-                f"method: EM needs tractable expected statistics, which {type(model).__name__} has not; use ssm.SGD"
+                f"method: EM needs tractable expected statistics, which {model.described} has not; use ssm.SGD"
             )
         check_frozen(model, frozen)
         tolerance = np.asarray(self.tol * job.observations, float_dtype(model))

@@ -7,7 +7,7 @@ import optax
 
 from ssm.checks import positive_int
 from ssm.data import Sequences
-from ssm.expectation import AbstractExpectation
+from ssm.expectation import AbstractDifferentiable
 from ssm.fitting.checks import check_possible
 from ssm.fitting.descent import Plan, objective, run_epochs, start
 from ssm.fitting.job import Course, Job, run
@@ -82,7 +82,7 @@ class SGD(eqx.Module):
         return _result(job, course, fixed, plan.batch_size is None)
 
     def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
-        if self.truncate is not None and offers(model, AbstractExpectation):
+        if self.truncate is not None and offers(model, AbstractDifferentiable):
             raise ValueError(
                 f"truncate: the gradient of a {type(model).__name__} is its expected statistics, "
                 "with nothing to truncate"

@@ -27,7 +27,7 @@ def starting_points(
     if restarts > 1:
         if not offers(model, AbstractExpectation):
             raise TypeError(
-                f"restarts: no random {type(model).__name__} can be made from the data; fit several models that you "
+                f"restarts: no random {model.described} can be made from the data; fit several models that you "
                 "make yourself, and keep the one of the highest objective"
             )
         if key is None:

@@ -53,7 +53,7 @@ class StochasticEM(eqx.Module):
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
         if not offers(model, AbstractExpectation):
             raise TypeError(
-                f"method: stochastic EM needs tractable expected statistics, which {type(model).__name__} has not; "
+                f"method: stochastic EM needs tractable expected statistics, which {model.described} has not; "
                 "use ssm.SGD"
             )
         check_frozen(model, job.frozen)

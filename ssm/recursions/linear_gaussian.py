@@ -70,6 +70,17 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     Until then the variance of a state is infinite, its mean stands for nothing, and its draws are NaN. Such a model is
     walked in order, EM leaves the initial entries of diffuse states as they are and needs data that resolve them all,
     and there is no draw to begin a simulation.
+
+    `cross_covariance` S (D, N), or (T, D, N): cov(w_t, v_t) of the noise w_t that leads into x_t and the noise v_t of
+    the y_t that sees it. Nothing leads into x_1, so v_1 is correlated with nothing. The joint covariance [[Q, S],
+    [Sᵀ, R]] must be positive semi-definite (ValueError). Such a model is walked with the state (x_t, v_t), which makes
+    it one without correlation, exact for every verb and schedule, at the cost of D + N states: beliefs, and states that
+    are drawn, have D + N entries, the state first and the noise of the observation behind it. SGD and LBFGS learn S and
+    keep the joint covariance what it is, since Q^½, A and B of S = Q^½ Aᵀ and R = A Aᵀ + B Bᵀ are stored (in `frozen`
+    "transition_covariance", "cross_covariance", "emission_covariance"); EM has no closed form (TypeError). The other
+    textbook convention, x_{t+1} = F x_t + w_t with cov(w_t, v_t) = S, as in the innovations form, is this model with
+    the state (x_{t+1}, x_t): transition matrix [[F, 0], [I, 0]] and covariance [[Q, 0], [0, 0]], emission matrix
+    [0, H], cross_covariance [[S], [0]], the start x_1 with zeros behind it, and a missing observation before the first.
     """
 
     # -- the recursion ----------------------------------------------------------------------------------------
@@ -125,7 +136,9 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         return self._emission(u), y, 0.0
 
     def offers(self, protocol: type) -> bool:
-        """With a diffuse start, only what is done in order."""
+        """With a diffuse start, only what is done in order; no EM of correlated noises."""
+        if protocol is AbstractExpectation and self._cross_covariance is not None:
+            return False
         return self.diffuse is None or protocol is not AbstractParallelRecursion
 
     @property

@@ -12,8 +12,10 @@ from ssm import checks
 from ssm.covariances import Spherical
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.linalg import multiply
-from ssm.parameters import AbstractCovariance, AbstractPartlyRead, value
+from ssm.parameters import AbstractCovariance, AbstractPartlyRead, AbstractRewritten, value
 from ssm.recursion import AbstractStateSpace, Step, partly_missing
+from ssm.recursions import correlated
+from ssm.recursions.correlated import CrossCovariance
 from ssm.recursions.costate import Varying
 from ssm.recursions.gaussian_steps import (
     Dynamics,
@@ -33,7 +35,7 @@ from ssm.shapes import Array, Bool, Float
 from ssm.stability import Stable
 
 
-class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
+class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
     """What `ssm.LinearGaussian` is made of, before anything is inferred; see there."""
 
     initial_mean: Float[Array, "D"]
@@ -41,7 +43,8 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
     _transition_matrix: Stable | Float[Array, "*T D D"]
     _transition_covariance: AbstractCovariance
     emission_matrix: Float[Array, "*T N D"]
-    _emission_covariance: AbstractCovariance
+    _emission_covariance: AbstractCovariance  # beside a cross-covariance, of what is not shared with the state's noise
+    _cross_covariance: CrossCovariance | None
     transition_bias: Float[Array, "*T D"] | None
     emission_bias: Float[Array, "*T N"] | None
     transition_input: Float[Array, "*T D U"] | None
@@ -69,6 +72,7 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
         transition_prior: RegressionPrior | None = None,
         emission_prior: RegressionPrior | None = None,
         stable: bool = False,
+        cross_covariance: Array | None = None,
     ):
         self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
         state = self.initial_mean.shape[0]
@@ -84,7 +88,16 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
         self.transition_input = in_time("transition_input", transition_input, (state, "U"))
         inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
         self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
-        time_axis(self._timed())
+        self._cross_covariance = None
+        cross = in_time("cross_covariance", cross_covariance, (state, seen))
+        time_axis([*self._timed(), ("cross_covariance", cross, 2)])
+        if cross is not None:
+            if any(prior is not None for prior in (initial_prior, transition_prior, emission_prior)):
+                raise ValueError(
+                    "cross_covariance: priors are of noises that share nothing; leave out the priors, or this"
+                )
+            noises = self._transition_covariance, self._emission_covariance
+            self._cross_covariance, self._emission_covariance = correlated.split(cross, *noises)
         self.diffuse = states("diffuse", diffuse, state)
         if self.diffuse is not None and (initial_prior is not None or isinstance(self._initial_covariance, Spherical)):
             raise ValueError(
@@ -135,7 +148,24 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
     @property
     def emission_covariance(self) -> Float[Array, "*T N N"]:
         """Covariance of the observation noise."""
-        return self._emission_covariance.matrix
+        if self._cross_covariance is None:
+            return self._emission_covariance.matrix
+        return self._cross_covariance.emission(self._emission_covariance.lower)
+
+    @property
+    def cross_covariance(self) -> Float[Array, "*T D N"] | None:
+        """Covariance of the state noise with the observation noise of the same time; None where they share nothing."""
+        cross = self._cross_covariance
+        return None if cross is None else cross.matrix(self._transition_covariance.lower)
+
+    def rewritten(self) -> Any:
+        """With the observation noise in the state, if it is correlated with the state noise."""
+        return self if self._cross_covariance is None else correlated.augmented(self)
+
+    @property
+    def described(self) -> str:
+        """With what EM cannot fit."""
+        return super().described + ("" if self._cross_covariance is None else " with a cross_covariance")
 
     @property
     def num_dims(self) -> int:
@@ -165,11 +195,21 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead):
             ("transition_covariance", self._transition_covariance.root, 2),
             ("emission_matrix", self.emission_matrix, 2),
             ("emission_covariance", self._emission_covariance.root, 2),
+            ("cross_covariance", None if self._cross_covariance is None else self._cross_covariance.loading, 2),
             ("transition_bias", self.transition_bias, 1),
             ("emission_bias", self.emission_bias, 1),
             ("transition_input", self.transition_input, 2),
             ("emission_input", self.emission_input, 2),
         ]
+
+    def validate_steps(self, steps: Step) -> None:
+        """The first noise of a packed sequence is not known to the state where its covariance varies in time."""
+        varies = self._cross_covariance is not None and self._emission_covariance.lower.ndim == 3
+        if varies and steps.first is not None:
+            raise ValueError(
+                "starts: beside a cross_covariance, noises that vary in time are those of sequences that begin at the "
+                "first time; pass them as a batch, with lengths="
+            )
 
     # -- at one time --------------------------------------------------------------------------------------------
 

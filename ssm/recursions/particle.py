@@ -18,6 +18,7 @@ from ssm.linalg import multiply
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.recursion import AbstractReversibleRecursion, AbstractStateSpace, Step, partly_missing
+from ssm.recursions.linear_system import LinearSystem
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.trees import float_dtype, index
 
@@ -56,6 +57,11 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
             raise TypeError(
                 "model: expected one that can be drawn from, such as ssm.StateSpaceModel, ssm.HMM or "
                 f"ssm.LinearGaussian, got {type(model).__name__}"
+            )
+        if isinstance(model, LinearSystem) and model.cross_covariance is not None:
+            raise TypeError(
+                "model: particles are weighed by the noise of what is seen, which beside a cross_covariance is part of "
+                "the state; filter the ssm.LinearGaussian itself, which is exact"
             )
         if has_labels(model):
             raise TypeError(
