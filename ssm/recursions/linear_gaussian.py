@@ -1,43 +1,22 @@
 """The linear-Gaussian state-space model: the recursion whose belief is a normal distribution (Kalman 1960)."""
 
-import math
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, final
 
-import jax
 import jax.numpy as jnp
 
-from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
-from ssm.distributions import Distribution, multivariate_normal
 from ssm.expectation import AbstractExpectation
-from ssm.linalg import matrix_times_column, multiply, square
-from ssm.maps.diffuse import DiffuseKernel
-from ssm.maps.gaussian import GaussianKernel, GaussianMap
-from ssm.recursion import AbstractParallelRecursion, Step, flatten_steps
-from ssm.recursions import costate, diffuse_costate, gaussian_learning
+from ssm.recursion import Step
+from ssm.recursions import costate, gaussian_learning
 from ssm.recursions.backward import smooth_backward
-from ssm.recursions.costate import Seen, Sensitivities
-from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
 from ssm.recursions.gaussian_learning import Moments
-from ssm.recursions.gaussian_side_by_side import InLanes, Problem
-from ssm.recursions.gaussian_steps import (
-    Dynamics,
-    Known,
-    Measurement,
-    conditioned,
-    reversed_kernel,
-)
-from ssm.recursions.linear_system import LinearSystem
-from ssm.recursions.riccati import Gains, System
+from ssm.recursions.linear_filter import Belief, LinearFilter
 from ssm.recursions.subspace import identified
-from ssm.roots import SMALL_ROOT
 from ssm.shapes import Array, Float, Key, Scalar
-
-Belief: TypeAlias = Gaussian | DiffuseGaussian
 
 
 @final
-class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallelRecursion[Belief]):
+class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
     """A linear state seen through linear, noisy eyes.
 
         x_1 ~ N(initial_mean, initial_covariance)
@@ -83,171 +62,11 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     [0, H], cross_covariance [[S], [0]], the start x_1 with zeros behind it, and a missing observation before the first.
     """
 
-    # -- the recursion ----------------------------------------------------------------------------------------
-
-    def init(self, u: Known, *, key: Key | None = None) -> Belief:
-        """The initial distribution."""
-        mean, known = self.initial_mean, self.known
-        if self.diffuse is None:
-            return Gaussian(mean, self.initial_root)
-        loading = jnp.eye(len(known), dtype=mean.dtype)[:, ~known]
-        return DiffuseGaussian(jnp.where(known, mean, 0), self.initial_root, loading)
-
-    def predict(self, belief: Belief, u: Known, *, key: Key | None = None) -> Belief:
-        """F m + b, and the root of F P Fᵀ + Q."""
-        return belief.moved(*self._transition(u))
-
-    def update(
-        self, prior: Belief, u: Known, y: Float[Array, "N"] | Measurement, *, key: Key | None = None
-    ) -> tuple[Belief, Scalar]:
-        """Condition on y."""
-        (matrix, offset, noise), value, missing = self._measured(u, y)
-        residual = value - matrix_times_column(matrix, prior.mean) - offset
-        posterior, log_density = prior.given(matrix, noise, residual)
-        # A missing component reads zero with unit variance: take its -½ log 2π out again.
-        return posterior, log_density + missing * 0.5 * jnp.log(2 * jnp.pi).astype(residual.dtype)
-
-    def emit(self, prior: Belief, u: Known) -> Distribution:
-        """N(H m + d, H P Hᵀ + R)."""
-        seen = prior.moved(*self._emission(u))
-        return multivariate_normal(seen.mean, seen.spread)
-
-    def lift(self, u: Known, y: Float[Array, "N"] | Measurement | None) -> GaussianMap:
-        """p(x_t | x_{t-1}, y_t) and p(y_t | x_{t-1}) in square-root form (Yaghoobi et al. 2022, eqs. 8-10)."""
-        transition = self._transition(u)
-        if y is None:
-            unseen = jnp.zeros_like(transition.offset), jnp.zeros_like(transition.matrix)
-            return GaussianMap(*transition, *unseen)
-        emission, value, _ = self._measured(u, y)
-        return conditioned(transition, emission, value)
-
-    def reverse(self, filtered: Belief, predicted: Belief, u: Known) -> GaussianKernel | DiffuseKernel:
-        """The Rauch-Tung-Striebel kernel p(x_t | x_{t+1}, y_{<=t}), in square-root form."""
-        matrix, _, noise = self._transition(u)
-        if isinstance(filtered, DiffuseGaussian) and isinstance(predicted, DiffuseGaussian):
-            return DiffuseKernel.reversed(filtered, predicted, matrix, noise)
-        gain, root = reversed_kernel(matrix, filtered.root, noise)
-        return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
-
-    def _measured(self, u: Known, y: Array | Measurement) -> tuple[Dynamics, Array, Array | float]:
-        """The emission that y went through, its value, and how many components are missing."""
-        if isinstance(y, Measurement):
-            return y.emission, y.y, y.num_missing
-        return self._emission(u), y, 0.0
+    holds_entries: ClassVar[bool] = True
 
     def offers(self, protocol: type) -> bool:
-        """With a diffuse start, only what is done in order; no EM of correlated noises."""
-        if protocol is AbstractExpectation and self._cross_covariance is not None:
-            return False
-        return self.diffuse is None or protocol is not AbstractParallelRecursion
-
-    @property
-    def gains_in_blocks(self) -> bool:
-        """As `python -m benchmarks kalman_missing_vs_peers` shows, where no step calls LAPACK."""
-        return self.diffuse is None and max(self.num_dims, *self.event_shape) <= SMALL_ROOT
-
-    # -- covariances once, and means side by side -------------------------------------------------------------------
-
-    @property
-    def runs_side_by_side(self) -> bool:
-        """With matrices that do not vary in time; offsets may."""
-        return self.diffuse is None and not any(self._varying())
-
-    def takes_side_by_side(self, steps: Step) -> bool:
-        """With nothing missing: what is seen then changes no covariance."""
-        return steps.observed is None
-
-    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """As `python -m benchmarks kalman_evidence_vs_peers` shows; short ones take less time than compiling both."""
-        return self.runs_side_by_side and math.prod(shape) >= 256
-
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
-        """See `AbstractRecursion`."""
-        return self._lanes(steps, schedule).forward()
-
-    def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
-        """See `AbstractReversibleRecursion`."""
-        return self._lanes(steps, schedule).smooth()
-
-    def slope_side_by_side(
-        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Sensitivities, Array]:
-        """See `AbstractDifferentiable`."""
-        return self._lanes(steps, schedule).slope(counted)
-
-    def arrange(self, steps: Step, schedule: Any) -> Step:
-        """Sequence after sequence."""
-        return flatten_steps(steps, self.event_shape) if steps.t.ndim == 2 else steps
-
-    def arrange_sensitivities(
-        self, sensitivities: Sensitivities, steps: Step, schedule: Any, counted: Array | None
-    ) -> Sensitivities:
-        """Sums over the sequences, and the slopes of offsets sequence after sequence."""
-        return sensitivities if steps.t.ndim == 1 else costate.together(sensitivities, counted)
-
-    def _lanes(self, steps: Step, schedule: Any) -> InLanes:
-        batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
-        system = System(
-            self.transition_matrix,
-            self._transition_covariance.lower,
-            self.emission_matrix,
-            self._emission_covariance.lower,
-        )
-        state, seen = jax.vmap(self._offsets)(batch)
-        initial = self.initial_mean, self._initial_covariance.lower
-        return InLanes.of(Problem(*initial, system, batch.y - seen, state), steps, schedule)
-
-    # -- the gradient of the evidence -------------------------------------------------------------------------------
-
-    def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Sensitivities:
-        """From the costate, walked back; unlike Q it exists for singular noises, too."""
-        return self._walked_back(self.prepare(steps), predicted, filtered, schedule)[0]
-
-    def _walked_back(
-        self, prepared: Step, predicted: Belief, filtered: Belief, schedule: Any
-    ) -> tuple[Sensitivities, Any]:
-        if isinstance(filtered, DiffuseGaussian):
-            seen = jax.vmap(self._seen_diffusely)(prepared, predicted)
-            after = costate.costates(seen, prepared, schedule, DiffuseCostate())
-            return diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying()), after
-        seen = jax.vmap(self._seen)(prepared, predicted)
-        after = costate.costates(seen, prepared, schedule)
-        return costate.sensitivities(seen, after, filtered, prepared, self._varying()), after
-
-    def first_order(self, steps: Step, sensitivities: Sensitivities) -> Scalar:
-        """Every quantity times its sensitivity."""
-        transition, emission = self._transition(steps.u), self._emission(steps.u)
-        y = steps.y.y if isinstance(steps.y, Measurement) else steps.y
-        quantities = Sensitivities(
-            self.initial_mean,
-            square(self.initial_root),
-            transition.matrix,
-            square(transition.root),
-            emission.matrix,
-            square(emission.root),
-            transition.offset,
-            emission.offset - y,
-        )
-        products = [jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True)]
-        return jnp.sum(jnp.stack(products))
-
-    def _seen(self, step: Step, predicted: Any) -> Seen:
-        """What one prepared step says of the state."""
-        (matrix, offset, noise), value, _ = self._measured(step.u, step.y)
-        gains = Gains.of(predicted.root, matrix, noise)
-        surprise = multiply(gains.whiten, value - multiply(matrix, predicted.mean) - offset)
-        seen = Seen(self._transition(step.u).matrix, gains, surprise)
-        return seen if step.observed is None else seen.where(jnp.any(step.observed))
-
-    def _seen_diffusely(self, step: Step, predicted: Any) -> DiffuseSeen:
-        """As `_seen`, while states are diffuse."""
-        emission, value, _ = self._measured(step.u, step.y)
-        observed = None if step.observed is None else jnp.any(step.observed)
-        return DiffuseSeen(self._transition(step.u).matrix, predicted, emission, value, observed)
-
-    # -- learning -------------------------------------------------------------------------------------------------
-
-    holds_entries: ClassVar[bool] = True
+        """No expectation where noises are correlated."""
+        return super().offers(protocol) and not (protocol is AbstractExpectation and self._cross_covariance is not None)
 
     def log_prior(self) -> Scalar:
         """log p(parameters) up to a constant; 0 without priors."""
@@ -256,7 +75,7 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""
         prepared = self.prepare(steps)
-        slopes, after = self._walked_back(prepared, predicted, filtered, schedule)
+        slopes, after = self.walked_back(prepared, predicted, filtered, schedule)
         if isinstance(filtered, DiffuseGaussian):
             smoothed = smooth_backward(self, prepared, predicted, filtered, schedule)
             states = gaussian_learning.states(steps, self.event_shape[0], smoothed.mean, smoothed.covariance)
@@ -270,7 +89,7 @@ class LinearGaussian(LinearSystem, AbstractExpectation[Belief], AbstractParallel
         self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
     ) -> tuple[Array, Moments, Array]:
         """See `AbstractExpectation`."""
-        holds, slopes, states, log_evidence = self._lanes(steps, schedule).expect(counted)
+        holds, slopes, states, log_evidence = self.lanes(steps, schedule).expect(counted)
         us = self.arrange(steps, schedule).u
         return holds, gaussian_learning.moments(self, us, slopes, states), log_evidence
 
