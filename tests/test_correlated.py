@@ -172,7 +172,7 @@ def test_side_by_side_and_of_one_noise_alone() -> None:
 
 def test_a_packed_sequence_begins_anew() -> None:
     given, (ys, us) = parameters(), data()
-    model, starts = ssm.LinearGaussian(**given), np.arange(TOTAL) == 3
+    model, starts = ssm.LinearGaussian(**given), np.isin(np.arange(TOTAL), (0, 3))
     packed = ssm.log_prob(model, ys, us, mask=SEEN, starts=starts)
     parts = [log_density(system(given, us[s]), ys[s], SEEN[s]) for s in (slice(0, 3), slice(3, None))]
     np.testing.assert_allclose(packed, sum(parts), **CLOSE)
