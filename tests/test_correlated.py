@@ -40,10 +40,12 @@ def parameters(*lead: int) -> dict[str, np.ndarray]:
     }
 
 
-def system(given: dict[str, np.ndarray], us: np.ndarray) -> System:
+def system(given: dict[str, np.ndarray], us: np.ndarray | None, total: int = 0) -> System:
     """The same at every time."""
-    at = lambda name, rank: np.broadcast_to(given[name], (len(us), *given[name].shape[-rank:]))
-    moved = lambda part: at(f"{part}_bias", 1) + np.einsum("tij,tj->ti", at(f"{part}_input", 2), us)
+    total = total if us is None else len(us)
+    at = lambda name, rank: np.broadcast_to(given[name], (total, *given[name].shape[-rank:]))
+    pushed = lambda part: 0 if us is None else np.einsum("tij,tj->ti", at(f"{part}_input", 2), us)
+    moved = lambda part: at(f"{part}_bias", 1) + pushed(part)
     return System(
         given["initial_mean"],
         given["initial_covariance"],
@@ -146,28 +148,39 @@ def test_draws_have_the_moments_of_the_joint_distribution() -> None:
     np.testing.assert_allclose(scaled, 0, atol=error * np.sqrt(2))
 
 
+SINGLE = {
+    "initial_mean": np.zeros(1),
+    "initial_covariance": np.eye(1),
+    "transition_matrix": np.eye(1) * 0.9,
+    "transition_covariance": np.full((1, 1), 0.25),
+    "emission_matrix": np.eye(1),
+    "emission_covariance": np.eye(1),
+    "cross_covariance": np.full((1, 1), 0.5),
+}
+
+
 @pytest.mark.slow
-def test_side_by_side_and_of_one_noise_alone() -> None:
-    """Long enough for covariances to rest; and in a model where one noise drives state and observation."""
-    rng = np.random.default_rng(0)
-    single = {
-        "initial_mean": np.zeros(1),
-        "initial_covariance": np.eye(1),
-        "transition_matrix": np.eye(1) * 0.9,
-        "transition_covariance": np.full((1, 1), 0.25),
-        "emission_matrix": np.eye(1),
-        "emission_covariance": np.eye(1),
-        "cross_covariance": np.full((1, 1), 0.5),
-    }
-    for given, ys, us in ((parameters(), *data(300)), (single, rng.normal(size=(300, 1)), None)):
-        model = ssm.LinearGaussian(**given)
-        whole = lambda model, schedule, ys=ys, us=us: ssm.log_prob(model, ys, us, schedule=schedule)
-        slopes = eqx.filter_jit(eqx.filter_value_and_grad(whole))
-        answers = [slopes(model, schedule) for schedule in (SideBySide(), "sequential")]
-        # As in test_kalman_side_by_side: covariances rest to 8 epsilons / (1 - ρ²).
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), *answers)
-        smoothed = [ssm.smooth(model, ys, us, schedule=each).smoothed for each in (SideBySide(), "sequential")]
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-8), *(s.mean for s in smoothed))
+@pytest.mark.parametrize("given", [parameters(), SINGLE], ids=["all", "one noise alone"])
+def test_side_by_side(given: dict[str, np.ndarray]) -> None:
+    """Long enough for covariances to rest; and where one noise drives state and observation."""
+    ys, us = data(300)
+    ys, us = (ys[:, :1], None) if given is SINGLE else (ys, us)
+    model = ssm.LinearGaussian(**given)
+    whole = lambda model, schedule: ssm.log_prob(model, ys, us, schedule=schedule)
+    slopes = eqx.filter_jit(eqx.filter_value_and_grad(whole))
+    answers = [slopes(model, schedule) for schedule in (SideBySide(), "sequential")]
+    # As in test_kalman_side_by_side: covariances rest to 8 epsilons / (1 - ρ²).
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), *answers)
+    found = ssm.smooth(model, ys, us, schedule=SideBySide())
+    joint = system({"transition_bias": np.zeros(1), "emission_bias": np.zeros(1)} | given, us, len(ys))
+    mean, covariance = oracles.condition_all(joint, ys, np.ones_like(ys, bool))
+    size = model.num_dims
+    np.testing.assert_allclose(found.smoothed.mean[:, :size].ravel(), mean[: 300 * size], atol=1e-8)
+    if given is SINGLE:  # the state becomes certain, and rounding is all that is left of smoothed variances
+        return
+    spread = np.diagonal(covariance)[: 300 * size]
+    variance = np.diagonal(found.smoothed.covariance, axis1=1, axis2=2)[:, :size]
+    np.testing.assert_allclose(variance.ravel(), spread, atol=1e-8)
 
 
 def test_a_packed_sequence_begins_anew() -> None:
@@ -247,16 +260,18 @@ def test_slopes_in_all_three_covariances_are_those_of_the_joint_distribution() -
 @pytest.mark.slow
 def test_gradient_methods_learn_it_and_standard_errors_know_it() -> None:
     """A level whose noise is shared with what is seen; from a start without correlation to the maximum."""
-    make = lambda cross: ssm.LinearGaussian([0.0], [[1.0]], [[0.8]], [[1.0]], [[1.0]], [[1.0]], cross_covariance=cross)
-    true = make([[-0.7]])
+    start = [0.0], [[1.0]], [[0.8]], [[1.0]], [[1.0]]
+    make = lambda cross: ssm.LinearGaussian(*start, [[1 + cross**2]], cross_covariance=[[cross]])
+    true = make(-0.7)
     _, ys = ssm.simulate(true, jax.random.key(0), 400)
-    given = ["initial_mean", "initial_covariance", "emission_matrix", "emission_covariance"]
-    fit = ssm.fit(make([[0.0]]), ys, ssm.LBFGS(tol=1e-12), frozen=given)
-    of = lambda model: model.cross_covariance[0, 0]
+    given = ["initial_mean", "initial_covariance", "transition_matrix", "emission_matrix", "emission_covariance"]
+    fit = ssm.fit(make(0.0), ys, ssm.LBFGS(tol=1e-12), frozen=given)
+    # y_t - 0.8 y_{t-1} has the covariance -0.8 (R + S) with the one before: known, where R and S alone are not.
+    of = lambda model: (model.emission_covariance + model.cross_covariance)[0, 0]
     error = ssm.standard_errors(fit.model, ys, of=of, frozen=given)
-    assert fit.num_parameters == 3 and fit.log_prob > ssm.log_prob(true, ys)
-    assert abs(of(fit.model) + 0.7) < 3 * error < 0.5
-    climbed = ssm.fit(make([[0.0]]), ys, ssm.SGD(num_epochs=3), frozen=given)
+    assert fit.num_parameters == 2 and fit.log_prob > ssm.log_prob(true, ys)
+    assert abs(of(fit.model) - 0.79) < 3 * error < 1.5
+    climbed = ssm.fit(make(0.0), ys, ssm.SGD(num_epochs=3), frozen=given)
     assert climbed.log_probs[-1] > climbed.log_probs[0] and climbed.model.cross_covariance[0, 0] < 0
 
 
