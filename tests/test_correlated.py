@@ -40,6 +40,12 @@ def parameters(*lead: int) -> dict[str, np.ndarray]:
     }
 
 
+@eqx.filter_jit
+def made(given: dict[str, np.ndarray]) -> ssm.LinearGaussian:
+    """One program instead of dozens of small ones."""
+    return ssm.LinearGaussian(**given)
+
+
 def system(given: dict[str, np.ndarray], us: np.ndarray | None, total: int = 0) -> System:
     """The same at every time."""
     total = total if us is None else len(us)
@@ -87,11 +93,11 @@ def blocks(system: System, ys: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray
 
 def test_what_was_given_is_read_back() -> None:
     for given in (parameters(), parameters(TOTAL)):
-        model = ssm.LinearGaussian(**given)
+        model = made(given)
         for name, array in given.items():
             np.testing.assert_allclose(getattr(model, name), array, rtol=1e-12)
     # As many numbers as with S in the place of A: 3 + 6 of the start, 6 + 3 + 6 noises, coefficients on (x, u, 1).
-    assert ssm.num_parameters(ssm.LinearGaussian(**parameters())) == 9 + 15 + 3 * 6 + 2 * 6
+    assert ssm.num_parameters(made(parameters())) == 9 + 15 + 3 * 6 + 2 * 6
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_what_was_given_is_read_back() -> None:
 )
 def test_smoothed_states_and_noises(lead: tuple, schedule: str | AbstractSchedule) -> None:
     given, (ys, us) = parameters(*lead), data()
-    answer = ssm.smooth(ssm.LinearGaussian(**given), ys, us, mask=SEEN, schedule=schedule)
+    answer = ssm.smooth(made(given), ys, us, mask=SEEN, schedule=schedule)
     mean, covariance = blocks(system(given, us), ys, SEEN)
     np.testing.assert_allclose(answer.log_prob, log_density(system(given, us), ys, SEEN), **CLOSE)
     np.testing.assert_allclose(answer.smoothed.mean, mean, **CLOSE)
@@ -117,7 +123,7 @@ def test_smoothed_states_and_noises(lead: tuple, schedule: str | AbstractSchedul
 @pytest.mark.slow
 def test_filtered_step_by_step_and_what_comes_next() -> None:
     given, (ys, us) = parameters(), data(TOTAL + 2)
-    model, seen = ssm.LinearGaussian(**given), np.concatenate([SEEN, np.zeros((2, 2), bool)])
+    model, seen = made(given), np.concatenate([SEEN, np.zeros((2, 2), bool)])
     truth = oracles.condition_joint(system(given, us), ys, seen)
     state = ssm.init(model, us[0])
     for t in range(TOTAL):
@@ -135,7 +141,7 @@ def test_filtered_step_by_step_and_what_comes_next() -> None:
 def test_draws_have_the_moments_of_the_joint_distribution() -> None:
     given, draws = parameters(), 20_000
     us = data(3)[1]
-    model = ssm.LinearGaussian(**given)
+    model = made(given)
     states, ys = jax.vmap(lambda key: ssm.simulate(model, key, 3, us))(jax.random.split(jax.random.key(0), draws))
     assert states.shape == (draws, 3, 5)
     drawn = np.concatenate([states[..., :3].reshape(draws, -1), ys.reshape(draws, -1)], axis=1)
@@ -165,7 +171,7 @@ def test_side_by_side(given: dict[str, np.ndarray]) -> None:
     """Long enough for covariances to rest; and where one noise drives state and observation."""
     ys, us = data(300)
     ys, us = (ys[:, :1], None) if given is SINGLE else (ys, us)
-    model = ssm.LinearGaussian(**given)
+    model = made(given)
     whole = lambda model, schedule: ssm.log_prob(model, ys, us, schedule=schedule)
     slopes = eqx.filter_jit(eqx.filter_value_and_grad(whole))
     answers = [slopes(model, schedule) for schedule in (SideBySide(), "sequential")]
@@ -185,12 +191,12 @@ def test_side_by_side(given: dict[str, np.ndarray]) -> None:
 
 def test_a_packed_sequence_begins_anew() -> None:
     given, (ys, us) = parameters(), data()
-    model, starts = ssm.LinearGaussian(**given), np.isin(np.arange(TOTAL), (0, 3))
+    model, starts = made(given), np.isin(np.arange(TOTAL), (0, 3))
     packed = ssm.log_prob(model, ys, us, mask=SEEN, starts=starts)
     parts = [log_density(system(given, us[s]), ys[s], SEEN[s]) for s in (slice(0, 3), slice(3, None))]
     np.testing.assert_allclose(packed, sum(parts), **CLOSE)
     with pytest.raises(ValueError, match="starts: beside a cross_covariance"):
-        ssm.log_prob(ssm.LinearGaussian(**parameters(TOTAL)), ys, us, starts=starts)
+        ssm.log_prob(made(parameters(TOTAL)), ys, us, starts=starts)
 
 
 @pytest.mark.slow
@@ -276,7 +282,7 @@ def test_gradient_methods_learn_it_and_standard_errors_know_it() -> None:
 
 
 def test_what_cannot_be_done_is_said() -> None:
-    model, (ys, us) = ssm.LinearGaussian(**parameters()), data()
+    model, (ys, us) = made(parameters()), data()
     with pytest.raises(TypeError, match=r"EM needs .* which LinearGaussian with a cross_covariance has not"):
         ssm.fit(model, ys, ssm.EM(), us)
     with pytest.raises(TypeError, match=r"expected_statistics needs .* got LinearGaussian with a cross_covariance"):
