@@ -148,6 +148,17 @@ def test_the_tolerance_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1e-5 < error < 1e-3
 
 
+@pytest.mark.usefixtures("float64")
+def test_states_that_become_certain_are_smoothed_in_order() -> None:
+    """An ARMA(1, 1): its kernels back grow what rounding leaves, by four in a step."""
+    transition, noise = np.array([[0.7, 1.0], [0.0, 0.0]]), np.array([[1.0], [0.5]])
+    model = ssm.LinearGaussian(np.zeros(2), np.eye(2), transition, noise @ noise.T, np.eye(1, 2), np.zeros((1, 1)))
+    ys = np.random.default_rng(3).normal(size=(90, 1))
+    found, truth = (ssm.smooth(model, ys, schedule=each).smoothed for each in (LANES, "sequential"))
+    np.testing.assert_allclose(found.mean, truth.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.covariance, truth.covariance, rtol=0, atol=1e-12)
+
+
 def test_certain_observations_are_walked_in_order() -> None:
     exact = ssm.LinearGaussian(
         np.zeros(2), np.eye(2), 0.5 * np.eye(2), np.diag([1.0, 0.0]), np.eye(2), np.zeros((2, 2))

@@ -93,7 +93,7 @@ class InLanes(NamedTuple):
         before = jnp.concatenate([head.root[:1], head.root[:-1]])  # the kernel to t - 1, at t
         found = self._relax(square(last), back(self.covariances.steady.root), jax.vmap(back)(before))
         roots = jax.vmap(semidefinite_root)(found.all)[self._entries(found)]
-        holds = self.covariances.holds & self._holds(found)
+        holds = self.covariances.holds & self._holds(found) & self._know_more(found)
         return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
 
     def slope(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, Float[Array, "*B T"]]:
@@ -189,6 +189,15 @@ class InLanes(NamedTuple):
         if self.steps.padding is None:
             return found.holds | (ends == self.split.total)
         return found.holds & jnp.all(self._lengths >= ends) & (self._after_head > 0)
+
+    def _know_more(self, found: Relaxed) -> Flag:
+        """Whether no smoothed variance exceeds its filtered one, as where rounding grows on the way back.
+
+        It does where filtered states become certain: such kernels back do not contract. In order they are others.
+        """
+        gains, variances = self._entry_gains(found), lambda root: jnp.sum(root**2, axis=-1)
+        slack = jnp.sqrt(jnp.finfo(gains.root.dtype).eps) * variances(gains.prior)
+        return jnp.all(jnp.diagonal(found.all, axis1=-2, axis2=-1) <= variances(gains.root) + slack)
 
     def _entries(self, found: Relaxed) -> Int[Array, "B T"]:
         """The entry for each time: one each at the start and at the end, one for all between."""
