@@ -23,8 +23,8 @@ def main() -> str:
         ours = jax.jit(ssm.log_prob)
         run = lambda: ours(model, observed)
         peers = {
-            "statsmodels": _statsmodels(arrays, ys),
-            "dynamax": _dynamax(arrays, observed),
+            "statsmodels": statsmodels(arrays, ys),
+            "dynamax": dynamax(arrays, observed),
             "cuthbert": _cuthbert(arrays, observed),
         }
         exact = float(peers["statsmodels"]())
@@ -55,21 +55,22 @@ def problem(state: int, seen: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     return arrays, np.asarray(ys, float)
 
 
-def _statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
+def statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
+    """A call that gives the evidence of observations (T, N), NaN where missing; H may vary in time."""
     from statsmodels.tsa.statespace.kalman_filter import MEMORY_CONSERVE, KalmanFilter
 
     mean, covariance, transition, noise, emission, blur = arrays
-    peer = KalmanFilter(
-        k_endog=len(emission), k_states=len(mean), transition=transition, state_cov=noise, design=emission, obs_cov=blur
-    )
+    peer = KalmanFilter(k_endog=ys.shape[1], k_states=len(mean), transition=transition, state_cov=noise, obs_cov=blur)
     peer["selection"] = np.eye(len(mean))
     peer.bind(ys.copy())
+    peer["design"] = emission if emission.ndim == 2 else np.asfortranarray(np.moveaxis(emission, 0, -1))
     peer.initialize_known(mean, covariance)
     peer.set_conserve_memory(MEMORY_CONSERVE)
     return peer.loglike
 
 
-def _dynamax(arrays: tuple[np.ndarray, ...], ys: jax.Array):
+def dynamax(arrays: tuple[np.ndarray, ...], ys: jax.Array):
+    """A call that gives the evidence of observations (T, N); H may vary in time."""
     parameters, evidence = dynamax_evidence(arrays)
     filtered = jax.jit(evidence)
     return lambda: filtered(parameters, ys)
@@ -80,7 +81,7 @@ def dynamax_evidence(arrays: tuple[np.ndarray, ...]):
     from dynamax.linear_gaussian_ssm import LinearGaussianSSM, lgssm_filter
 
     mean, covariance, transition, noise, emission, blur = (jnp.asarray(array, jnp.float32) for array in arrays)
-    peer = LinearGaussianSSM(len(mean), len(emission))
+    peer = LinearGaussianSSM(len(mean), len(blur))
     parameters, _ = peer.initialize(
         jax.random.key(0),
         initial_mean=mean,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ssm
-from benchmarks.kalman_evidence_vs_peers import LENGTH, problem
+from benchmarks.kalman_evidence_vs_peers import LENGTH, dynamax, problem, statsmodels
 from benchmarks.timing import in_turn, microseconds, ratio, same, table, versions
 
 SIZES = ((2, 1), (4, 1), (10, 1), (4, 2), (10, 5))
@@ -43,45 +43,14 @@ def row(state: int, seen: int, kind: str) -> list[str]:
     flags = None if mask is None else jnp.asarray(mask)
     ours = jax.jit(lambda model, ys, flags: ssm.log_prob(model, ys, mask=flags))
     run = lambda: ours(model, observed, flags)
-    peer = _statsmodels(arrays, ys)
+    peer = statsmodels(arrays, ys)
     exact = float(peer())
     same(run(), exact, 1e-5, "evidence, onescan")
     warm, warm_peer = in_turn(run, peer, 9)
     cells = [f"{state}, {seen}", kind, microseconds(warm), microseconds(warm_peer), ratio(warm_peer, warm)]
     if mask is not None:
         return [*cells, "", ""]
-    other = _dynamax(arrays, observed)
+    other = dynamax(arrays, observed)
     same(other(), exact, 1e-4, "evidence, dynamax")
     warm, warm_other = in_turn(run, other, 5)
     return [*cells, microseconds(warm_other), ratio(warm_other, warm)]
-
-
-def _statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
-    from statsmodels.tsa.statespace.kalman_filter import MEMORY_CONSERVE, KalmanFilter
-
-    mean, covariance, transition, noise, emission, blur = arrays
-    peer = KalmanFilter(k_endog=ys.shape[1], k_states=len(mean), transition=transition, state_cov=noise, obs_cov=blur)
-    peer["selection"] = np.eye(len(mean))
-    peer.bind(ys.copy())
-    peer["design"] = emission if emission.ndim == 2 else np.asfortranarray(np.moveaxis(emission, 0, -1))
-    peer.initialize_known(mean, covariance)
-    peer.set_conserve_memory(MEMORY_CONSERVE)
-    return peer.loglike
-
-
-def _dynamax(arrays: tuple[np.ndarray, ...], ys: jax.Array):
-    from dynamax.linear_gaussian_ssm import LinearGaussianSSM, lgssm_filter
-
-    mean, covariance, transition, noise, emission, blur = (jnp.asarray(array, jnp.float32) for array in arrays)
-    peer = LinearGaussianSSM(len(mean), ys.shape[1])
-    parameters, _ = peer.initialize(
-        jax.random.key(0),
-        initial_mean=mean,
-        initial_covariance=covariance,
-        dynamics_weights=transition,
-        dynamics_covariance=noise,
-        emission_weights=emission,
-        emission_covariance=blur,
-    )
-    filtered = jax.jit(lambda parameters, ys: lgssm_filter(parameters, ys).marginal_loglik)
-    return lambda: filtered(parameters, ys)
