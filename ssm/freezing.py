@@ -135,14 +135,24 @@ class Held(eqx.Module):
 def partition(model: PyTree, frozen: tuple[str, ...] = ()) -> tuple[PyTree, Held]:
     """The leaves that a fit moves, and the rest; `combine` puts them together."""
     free, rest = eqx.partition(model, trainable(model, frozen))
-    leaves = jax.tree.leaves(model)
-    return free, Held(rest, {i: (jnp.asarray(m), leaves[i]) for i, m in held_entries(model, frozen).items()})
+    return free, Held(rest, _given(model, frozen))
 
 
 def combine(free: PyTree, held: Held) -> Any:
     """The model, with frozen entries as they were given, whatever was done to them since."""
-    leaves, structure = jax.tree.flatten(eqx.combine(free, held.rest))
-    for i, (mask, given) in held.entries.items():
+    return _put_back(eqx.combine(free, held.rest), held.entries)
+
+
+def _given(model: PyTree, frozen: tuple[str, ...]) -> dict[int, tuple[Array, Array]]:
+    """`Held.entries` of a model."""
+    leaves = jax.tree.leaves(model)
+    return {i: (jnp.asarray(mask), leaves[i]) for i, mask in held_entries(model, frozen).items()}
+
+
+def _put_back(model: PyTree, entries: dict[int, tuple[Array, Array]]) -> Any:
+    """The model with those entries as they were given."""
+    leaves, structure = jax.tree.flatten(model)
+    for i, (mask, given) in entries.items():
         leaves[i] = jnp.where(mask, given, leaves[i])
     return jax.tree.unflatten(structure, leaves)
 
@@ -174,10 +184,7 @@ def moved(model: PyTree, best: PyTree, frozen: tuple[str, ...]) -> PyTree:
         return jax.tree.map(lambda old, new, use: new if use else old, old, new, free)
 
     chosen = jax.tree.map(choose, model, best, trainable(model, frozen), is_leaf=is_parameter)
-    leaves, structure = jax.tree.flatten(chosen)
-    for i, mask in held_entries(model, frozen).items():
-        leaves[i] = jnp.where(mask, jax.tree.leaves(model)[i], leaves[i])
-    return jax.tree.unflatten(structure, leaves)
+    return _put_back(chosen, _given(model, frozen))
 
 
 def free_entries(model: PyTree, frozen: tuple[str, ...] = ()) -> PyTree:

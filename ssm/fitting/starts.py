@@ -54,6 +54,5 @@ def for_each(function: Callable[[Any], PyTree], starts: PyTree) -> PyTree:
 
 def keep(finished: Bool[Array, "R"], old: PyTree, new: PyTree) -> PyTree:
     """The old state of the starts that are finished, the new one of the others."""
-
     choose = lambda if_true, if_false: jnp.where(widen(finished, if_false.ndim), if_true, if_false)
     return jax.tree.map(choose, old, new)
