@@ -121,19 +121,35 @@ def sensitivities(seen: Seen, after: Slope, filtered: Gaussian, steps: Step, in_
     observed, blurred = jax.vmap(emitted)(seen.gains, after.covariance)
     outer = lambda left, right: left[:, :, None] * right[:, None]
     through = multiply_many(pulled, seen.transition, before(filtered.covariance))
-    begun, moved, read = happened(steps, e.shape[1])
-    keep = lambda flags, array: jnp.where(widen(flags, array.ndim), array, 0)
-    total = lambda varies, array: array if varies else add_up(array)
     noise = (outer(r, r) - pulled) / 2
+    slopes = Sensitivities(
+        initial_mean=r,
+        initial_covariance=noise,
+        transition=outer(r, before(state)) - through,
+        transition_covariance=noise,
+        emission=outer(e, state) - observed,
+        emission_covariance=(outer(e, e) - blurred) / 2,
+        transition_offset=r,
+        emission_offset=e,
+    )
+    return gathered(slopes, steps, in_time)
+
+
+def gathered(slopes: Sensitivities, steps: Step, in_time: Varying) -> Sensitivities:
+    """Slopes of each time (T, ...), where there was what they are slopes in, summed where it does not vary in time."""
+    begun, moved, read = happened(steps, slopes.emission_offset.shape[1])
+    keep = lambda flags, array: jnp.where(widen(flags, array.ndim), array, 0)
+    total = lambda varies, flags, array: keep(flags, array) if varies else add_up(keep(flags, array))
+    both = read[:, :, None] & read[:, None]
     return Sensitivities(
-        initial_mean=add_up(keep(begun, r)),
-        initial_covariance=add_up(keep(begun, noise)),
-        transition=total(in_time.transition, keep(moved, outer(r, before(state)) - through)),
-        transition_covariance=total(in_time.transition_covariance, keep(moved, noise)),
-        emission=total(in_time.emission, keep(read, outer(e, state) - observed)),
-        emission_covariance=total(in_time.emission_covariance, keep(outer(read, read), (outer(e, e) - blurred) / 2)),
-        transition_offset=keep(moved, r),
-        emission_offset=keep(read, e),
+        initial_mean=total(False, begun, slopes.initial_mean),
+        initial_covariance=total(False, begun, slopes.initial_covariance),
+        transition=total(in_time.transition, moved, slopes.transition),
+        transition_covariance=total(in_time.transition_covariance, moved, slopes.transition_covariance),
+        emission=total(in_time.emission, read, slopes.emission),
+        emission_covariance=total(in_time.emission_covariance, both, slopes.emission_covariance),
+        transition_offset=keep(moved, slopes.transition_offset),
+        emission_offset=keep(read, slopes.emission_offset),
     )
 
 

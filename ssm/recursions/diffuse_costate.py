@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from ssm.diffuse import Conditional, DiffuseGaussian, Resolved, through
-from ssm.linalg import add_up, multiply, square
+from ssm.linalg import multiply, square
 from ssm.recursion import AbstractRecursion, Step
 from ssm.recursions.backward import Reversal
-from ssm.recursions.costate import Sensitivities, Varying, before, happened
+from ssm.recursions.costate import Sensitivities, Varying, before, gathered
 from ssm.recursions.gaussian_steps import Dynamics
 from ssm.roots import solve_lower
 from ssm.shapes import Array, Flag, Float, Key, Scalar
@@ -131,16 +131,14 @@ def sensitivities(
         at.loading, jnp.swapaxes(last.loading, 1, 2)
     )
     moved = moved + 2 * multiply(at.covariance, seen.transition, last.known_covariance)
-    begun, goes, read = happened(steps, seen.y.shape[1])
-    keep = lambda flags, array: jnp.where(flags.reshape(flags.shape + (1,) * (array.ndim - flags.ndim)), array, 0)
-    total = lambda varies, array: array if varies else add_up(array)
-    return Sensitivities(
-        initial_mean=jnp.where(known, add_up(keep(begun, at.mean)), 0),
-        initial_covariance=jnp.where(known[:, None] & known, add_up(keep(begun, at.covariance)), 0),
-        transition=total(in_time.transition, keep(goes, moved)),
-        transition_covariance=total(in_time.transition_covariance, keep(goes, at.covariance)),
-        emission=total(in_time.emission, keep(read, emission.matrix)),
-        emission_covariance=total(in_time.emission_covariance, keep(read[:, :, None] & read[:, None], emission.root)),
-        transition_offset=keep(goes, at.mean),
-        emission_offset=keep(read, emission.offset),
+    slopes = Sensitivities(
+        initial_mean=jnp.where(known, at.mean, 0),
+        initial_covariance=jnp.where(known[:, None] & known, at.covariance, 0),
+        transition=moved,
+        transition_covariance=at.covariance,
+        emission=emission.matrix,
+        emission_covariance=emission.root,
+        transition_offset=at.mean,
+        emission_offset=emission.offset,
     )
+    return gathered(slopes, steps, in_time)

@@ -35,7 +35,7 @@ class Disturbances(NamedTuple):
 def innovations(model: Any, steps: Step, predicted: Gaussian | DiffuseGaussian) -> Float[Array, "T N"]:
     """S^-½ (y - E[y_t | y_<t]), NaN where nothing was observed and where its variance is infinite or zero."""
     prepared = model.prepare(steps)
-    seen = jax.vmap(lambda step, prior: _seen(model, step, prior))(prepared, predicted)
+    seen = model.seen(prepared, predicted, _gains)
     happened = costate.happened(prepared, model.event_shape[0])[2]
     varies = jnp.any(seen.gains.whiten != 0, axis=-1)
     return jnp.where(happened & varies, seen.surprise, jnp.nan)
@@ -46,16 +46,14 @@ def disturbances(
 ) -> Disturbances:
     """Smoothed noises over their standard deviations."""
     prepared = model.prepare(steps)
-    seen = jax.vmap(lambda step, prior: _seen(model, step, prior))(prepared, predicted)
+    seen = model.seen(prepared, predicted, _gains)
     after = costate.costates(seen, prepared, schedule)
     slope, curvature = jax.vmap(costate.now)(seen, after)
     _, moved, read = costate.happened(prepared, model.event_shape[0])
 
     def emission(seen: Seen, after: Any, read: Bool[Array, "N"], u: Any) -> Float[Array, "N"]:
-        gains = seen.gains
-        precision = multiply(gains.whiten.T, gains.whiten) + multiply(gains.gain.T, after.covariance, gains.gain)
         noise = jnp.where(read, seen.noise_slope(after.mean), 0)
-        precision = jnp.where(read[:, None] & read, precision, 0)
+        precision = jnp.where(read[:, None] & read, costate.emitted(seen.gains, after.covariance)[1], 0)
         return jnp.where(read, _standardised(model._emission(u).root, noise, precision), jnp.nan)
 
     def transition(slope: Array, curvature: Array, moved: Bool[Array, ""], u: Any) -> Float[Array, "D"]:
@@ -73,18 +71,10 @@ def _standardised(root: Float[Array, "D D"], slope: Float[Array, "D"], curvature
     return jnp.where(variance > 0, multiply(covariance, slope) / jnp.sqrt(variance), jnp.nan)
 
 
-def _seen(model: Any, step: Step, prior: Gaussian | DiffuseGaussian) -> Seen:
-    """What one prepared step says of the state; nothing where nothing was observed."""
-    (matrix, offset, noise), value, _ = model._measured(step.u, step.y)
-    flat = isinstance(prior, DiffuseGaussian)
-    gains = _resolving(prior, matrix, noise) if flat else Gains.of(prior.root, matrix, noise)
-    surprise = multiply(gains.whiten, value - multiply(matrix, prior.mean) - offset)
-    seen = Seen(model._transition(step.u).matrix, gains, surprise)
-    return seen if step.observed is None else seen.where(jnp.any(step.observed))
-
-
-def _resolving(prior: DiffuseGaussian, matrix: Float[Array, "N D"], noise: Float[Array, "N N"]) -> Gains:
+def _gains(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noise: Float[Array, "N N"]) -> Gains:
     """The gains of one step: components that resolve a diffuse direction move the state and are no surprise."""
+    if isinstance(prior, Gaussian):
+        return Gains.of(prior.root, matrix, noise)
     seen = Conditional.of(prior, matrix, noise, jnp.eye(len(matrix), dtype=matrix.dtype))
     whiten = solve_lower(seen.innovation, seen.residual)
     gain = seen.shift + multiply(seen.cross, whiten)

@@ -155,17 +155,18 @@ def expected_log_prob(model: Any, statistics: Moments) -> Scalar:
 
 def log_prior(model: Any) -> Scalar:
     """That of all regressions that have a prior."""
-    total = jnp.zeros(())
-    if all(getattr(model, f"{name}_prior") is None for name in Moments._fields):
-        return total
-    for name, part in parts(model).items():
-        if getattr(model, f"{name}_prior") is None:
-            continue
-        beforehand = getattr(model, f"{name}_prior").moments(
-            getattr(model, f"_{name}_covariance"), part.coefficients.shape[1]
-        )
-        total = beforehand.log_prob(part.coefficients, part.root) + total.astype(part.root.dtype)
-    return total
+    each = [
+        beforehand.log_prob(part.coefficients, part.root)
+        for name, part in parts(model).items()
+        if (beforehand := _beforehand(model, name, part.coefficients.shape[1])) is not None
+    ]
+    return jnp.sum(jnp.stack(each)) if each else jnp.zeros(())
+
+
+def _beforehand(model: Any, name: str, num_columns: int) -> Regression | None:
+    """The observations that the prior of a regression stands for."""
+    prior = getattr(model, f"{name}_prior")
+    return prior and prior.moments(getattr(model, f"_{name}_covariance"), num_columns)
 
 
 def total(statistics: Moments, counted: Float[Array, "B"] | None = None) -> Moments:
@@ -193,9 +194,8 @@ def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
         held = [mask.reshape(array.shape) for mask, array in zip(held, part.blocks.values(), strict=True)]
         free = ~np.concatenate([np.zeros((len(part.root), 0), bool), *held], axis=1)
         sums = getattr(statistics, name).total()
-        prior = getattr(model, f"{name}_prior")
-        if prior is not None:
-            sums = sums.plus(prior.moments(getattr(model, f"_{name}_covariance"), free.shape[1]))
+        beforehand = _beforehand(model, name, free.shape[1])
+        sums = sums if beforehand is None else sums.plus(beforehand)
         bound = model.stable and name == "transition"
         inside = (lambda coefficients: is_stable(coefficients[:, : len(coefficients)])) if bound else None
         coefficients, root = sums.maximise(free, f"{name}_covariance" in whole, inside)

@@ -1,6 +1,7 @@
 """The Kalman filter: what a linear-Gaussian system says of a state that is not seen, and of its own slopes."""
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -163,7 +164,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
             seen = jax.vmap(self._seen_diffusely)(prepared, predicted)
             after = costate.costates(seen, prepared, schedule, DiffuseCostate())
             return diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying()), after
-        seen = jax.vmap(self._seen)(prepared, predicted)
+        seen = self.seen(prepared, predicted, lambda prior, *emission: Gains.of(prior.root, *emission))
         after = costate.costates(seen, prepared, schedule)
         return costate.sensitivities(seen, after, filtered, prepared, self._varying()), after
 
@@ -184,16 +185,20 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         products = [jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True)]
         return jnp.sum(jnp.stack(products))
 
-    def _seen(self, step: Step, predicted: Any) -> Seen:
-        """What one prepared step says of the state."""
-        (matrix, offset, noise), value, _ = self._measured(step.u, step.y)
-        gains = Gains.of(predicted.root, matrix, noise)
-        surprise = multiply(gains.whiten, value - multiply(matrix, predicted.mean) - offset)
-        seen = Seen(self._transition(step.u).matrix, gains, surprise)
-        return seen if step.observed is None else seen.where(jnp.any(step.observed))
+    def seen(self, prepared: Step, predicted: Belief, gains: Callable[..., Gains]) -> Seen:
+        """What each prepared step says of the state, where something was observed, by the `gains` of a belief."""
+
+        def one(step: Step, prior: Any) -> Seen:
+            (matrix, offset, noise), value, _ = self._measured(step.u, step.y)
+            found = gains(prior, matrix, noise)
+            surprise = multiply(found.whiten, value - multiply(matrix, prior.mean) - offset)
+            seen = Seen(self._transition(step.u).matrix, found, surprise)
+            return seen if step.observed is None else seen.where(jnp.any(step.observed))
+
+        return jax.vmap(one)(prepared, predicted)
 
     def _seen_diffusely(self, step: Step, predicted: Any) -> DiffuseSeen:
-        """As `_seen`, while states are diffuse."""
+        """What one prepared step says while states are diffuse."""
         emission, value, _ = self._measured(step.u, step.y)
         observed = None if step.observed is None else jnp.any(step.observed)
         return DiffuseSeen(self._transition(step.u).matrix, predicted, emission, value, observed)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.emissions.numeric import solve_semidefinite
-from ssm.linalg import add_up, multiply
+from ssm.linalg import add_up, multiply, square
 from ssm.roots import empty_pivots, semidefinite_root, solve_lower
 from ssm.shapes import Array, Bool, Float, Scalar
 from ssm.trees import AbstractSums, times
@@ -144,7 +144,7 @@ class Regression(AbstractSums):
         """
         i, j = np.nonzero(held)
         inverse = solve_semidefinite(inside, jnp.eye(len(inside), dtype=inside.dtype))
-        products = multiply(self.root, self.root.T)[np.ix_(i, i)] * inverse[np.ix_(j, j)]
+        products = square(self.root)[np.ix_(i, i)] * inverse[np.ix_(j, j)]
         multipliers = jnp.zeros_like(step).at[i, j].set(solve_semidefinite(products, multiply(self.root, step)[i, j]))
         return multiply(self.root.T, multipliers, inverse)
 
