@@ -1,6 +1,7 @@
 """Over sizes, lengths and batches: where are hidden Markov models ahead of other libraries, and where not?"""
 
 import itertools
+import sys
 import time
 import warnings
 from typing import Any
@@ -20,6 +21,8 @@ PATIENCE = 0.7  # seconds of repeats for each pair
 # Agreement relative to the largest entry. A gradient is a sum of T B float32 terms that partly cancel: near a maximum
 # what is left of ten million of them is a few hundred, and rounding of each library's own a few.
 ROUNDING = 1e-6  # of each term
+# Scores added up step by step in float32 drift by an epsilon of themselves times √T, and so do paths chosen by them.
+DRIFT = float(np.finfo(np.float32).eps)
 TOLERANCE = {"evidence": 1e-5, "smooth": 2e-3, "gradient": 5e-3, "EM": 2e-3, "Viterbi": 1e-5}
 
 
@@ -35,6 +38,7 @@ def main(quick: bool = False) -> str:
         if length * count * size**2 > WORK["cell"]:
             skipped.append(name)
             continue
+        print(name, file=sys.stderr)
         for verb, entries, slower in cell(hmm_peers.draw(size, length, count, ragged)):
             rows[verb].append([name, *entries])
             behind += [[verb, name, *each] for each in slower]
@@ -55,12 +59,15 @@ def cell(problem: Problem) -> Any:
                 entries.append("–")
                 continue
             once, result = _first(calls[verb])
-            rounding = ROUNDING * problem.symbols.size if verb == "gradient" else 0.0
-            _same(calls[verb].read(result), truth, rounding, verb, peer)
+            rounding = {
+                "gradient": ROUNDING * problem.symbols.size,
+                "Viterbi": DRIFT * np.sqrt(problem.symbols.shape[-1]) * np.max(np.abs(truth)),
+            }
+            flaw = _flaw(np.asarray(calls[verb].read(result)), np.asarray(truth), rounding.get(verb, 0.0), verb, peer)
             del result
             warm, theirs = _in_turn(run, calls[verb])
             warms.append(warm)
-            entries.append(f"{microseconds(theirs)}, {ratio(theirs, warm)}")
+            entries.append(f"{microseconds(theirs)}, {ratio(theirs, warm)}{flaw}")
             if theirs < warm:
                 slower.append([peer, microseconds(warm), microseconds(theirs), ratio(theirs, warm)])
             peer_first = f"{once:.2f} s" if peer == "dynamax" else peer_first
@@ -93,9 +100,12 @@ def _in_turn(ours: Call, theirs: Call) -> tuple[float, float]:
     return tuple(np.median(pairs, axis=0))
 
 
-def _same(theirs: np.ndarray, ours: np.ndarray, rounding: float, verb: str, peer: str) -> None:
+def _flaw(theirs: np.ndarray, ours: np.ndarray, rounding: float, verb: str, peer: str) -> str:
+    """Results must agree; what of the peer's is NaN, where ours is a number, is written beside its time."""
+    lost = np.isnan(theirs) & ~np.isnan(ours)
     tolerance = max(TOLERANCE[verb] * np.max(np.abs(ours)), rounding)
-    np.testing.assert_allclose(theirs, ours, rtol=0, atol=tolerance, err_msg=f"{verb}, {peer}")
+    np.testing.assert_allclose(theirs[~lost], ours[~lost], rtol=0, atol=tolerance, err_msg=f"{verb}, {peer}")
+    return " (NaN)" if lost.any() else ""
 
 
 def _table(verb: str, rows: list[list[str]]) -> str:
@@ -106,7 +116,7 @@ def _table(verb: str, rows: list[list[str]]) -> str:
 
 
 def _behind(behind: list[list[str]], rows: dict[str, list[list[str]]]) -> str:
-    pairs = sum(entry.endswith("×") for verb in rows for row in rows[verb] for entry in row)
+    pairs = sum("×" in entry for verb in rows for row in rows[verb] for entry in row)
     if not behind:
         return f"Ahead in all of {pairs} comparisons.\n"
     header = ["verb", "", "peer", "onescan", "peer's", "ratio"]
@@ -114,7 +124,10 @@ def _behind(behind: list[list[str]], rows: dict[str, list[list[str]]]) -> str:
 
 
 def _skipped(names: list[str]) -> str:
+    note = (
+        "An empty entry (–): the peer has no such verb there, or its work is beyond the budget. (NaN): some of the "
+        "peer's numbers are, where onescan's are numbers that the other peers agree with."
+    )
     if not names:
-        return ""
-    note = "An empty entry (–): the peer has no such verb there, or its work is beyond the budget."
+        return f"{note}\n"
     return f"Left out, T B K² above {WORK['cell']:.0e}: {'; '.join(names)}. {note}\n"
