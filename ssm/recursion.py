@@ -205,6 +205,14 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         """p(x_t | x_{t+1}, y_{<=t}) from p(x_t | y_{<=t}), p(x_{t+1} | y_{<=t}) and u_{t+1}."""
         raise NotImplementedError
 
+    def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
+        """Smoothed beliefs (T, ...) of prepared steps, where there is a better way than through reversed kernels."""
+        return None
+
+    def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
+        """Paths (S, T, ...), as `smooth_directly`."""
+        return None
+
     def settle(self, smoothed: Belief) -> Belief:
         """Smoothed beliefs (T, ...) with the rounding that a long way back accumulates taken out, if it can be."""
         return smoothed

@@ -63,7 +63,8 @@ def posterior_sample(
 ) -> PyTree:
     """Paths drawn from p(x_{1:T} | y_{1:T}): (num_samples, T, ...), with a leading B for a batch.
 
-    Forward filtering, backward sampling (Frühwirth-Schnatter 1994; for particles Godsill, Doucet & West 2004).
+    Forward filtering, backward sampling (Frühwirth-Schnatter 1994; for particles Godsill, Doucet & West 2004); for
+    `ssm.LinearGaussian` the simulation smoother of Durbin & Koopman 2002, unless its start is diffuse.
     Other arguments and errors as in `ssm.smooth`.
     """
     check_reversible(model, "posterior_sample")
@@ -104,7 +105,11 @@ def _posterior_sample(model, sequences, schedule, key, num_samples):
     def one(steps: Step, key: Key) -> PyTree:
         for_filter, for_paths = jax.random.split(key)
         saved = beliefs(model, steps, schedule, for_filter, fast=not sequences.batched)
-        back = backward_steps(model.prepare(steps), saved.predicted, saved.filtered)
+        prepared = model.prepare(steps)
+        paths = model.draw_directly(prepared, saved.predicted, saved.filtered, for_paths, num_samples)
+        if paths is not None:
+            return paths
+        back = backward_steps(prepared, saved.predicted, saved.filtered)
 
         def path(key: Key) -> PyTree:
             save = lambda saved: saved.filtered.state

@@ -85,9 +85,15 @@ def backward_steps(steps: Step, predicted: Any, filtered: Any) -> Step:
 
 def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
     """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the forward pass."""
-    back = backward_steps(steps, predicted, filtered)
-    _, smoothed = scan(Smoother(model), back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)
+    smoothed = model.smooth_directly(steps, predicted, filtered, schedule)
+    if smoothed is None:
+        smoothed = walk_back(model, backward_steps(steps, predicted, filtered), schedule)
     return model.settle(smoothed)
+
+
+def walk_back(model: Any, steps: Step, schedule: AbstractSchedule) -> Any:
+    """Smoothed beliefs (T, ...) through the reversed kernels, from the steps of the way back."""
+    return scan(Smoother(model), steps, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
 
 
 def _following(tree: PyTree) -> PyTree:

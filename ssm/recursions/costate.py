@@ -18,11 +18,13 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import add_up, multiply_many
+from ssm.diffuse import Conditional, DiffuseGaussian
+from ssm.linalg import add_up, multiply, multiply_many
 from ssm.maps.slopes import Slope, SlopeMap
 from ssm.recursion import AbstractParallelRecursion, Step
 from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.riccati import Gains
+from ssm.roots import empty_pivots, solve_lower
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
@@ -77,6 +79,17 @@ class Seen(NamedTuple):
     def look(self) -> Float[Array, "N D"]:
         """S^-½ H."""
         return multiply_many(self.gains.whiten, self.gains.emission)
+
+
+def gains_of(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noise: Float[Array, "N N"]) -> Gains:
+    """The gains of one step: components that resolve a diffuse direction move the state and are no surprise."""
+    if isinstance(prior, Gaussian):
+        return Gains.of(prior.root, matrix, noise)
+    seen = Conditional.of(prior, matrix, noise, jnp.eye(len(matrix), dtype=matrix.dtype))
+    whiten = solve_lower(seen.innovation, seen.residual)
+    gain = seen.shift + multiply(seen.cross, whiten)
+    log_scale = jnp.sum(jnp.log(jnp.diagonal(seen.innovation))) + seen.log_scale
+    return Gains(prior.root, seen.root, matrix, gain, whiten, log_scale, jnp.any(empty_pivots(seen.innovation)))
 
 
 @final

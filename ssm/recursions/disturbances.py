@@ -14,13 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.diffuse import Conditional, DiffuseGaussian
+from ssm.diffuse import DiffuseGaussian
 from ssm.linalg import multiply, square
 from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Seen
-from ssm.recursions.riccati import Gains
-from ssm.roots import empty_pivots, solve_lower
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Float
 
@@ -35,7 +33,7 @@ class Disturbances(NamedTuple):
 def innovations(model: Any, steps: Step, predicted: Gaussian | DiffuseGaussian) -> Float[Array, "T N"]:
     """S^-½ (y - E[y_t | y_<t]), NaN where nothing was observed and where its variance is infinite or zero."""
     prepared = model.prepare(steps)
-    seen = model.seen(prepared, predicted, _gains)
+    seen = model.seen(prepared, predicted)
     happened = costate.happened(prepared, model.event_shape[0])[2]
     varies = jnp.any(seen.gains.whiten != 0, axis=-1)
     return jnp.where(happened & varies, seen.surprise, jnp.nan)
@@ -46,7 +44,7 @@ def disturbances(
 ) -> Disturbances:
     """Smoothed noises over their standard deviations."""
     prepared = model.prepare(steps)
-    seen = model.seen(prepared, predicted, _gains)
+    seen = model.seen(prepared, predicted)
     after = costate.costates(seen, prepared, schedule)
     slope, curvature = jax.vmap(costate.now)(seen, after)
     _, moved, read = costate.happened(prepared, model.event_shape[0])
@@ -69,14 +67,3 @@ def _standardised(root: Float[Array, "D D"], slope: Float[Array, "D"], curvature
     covariance = square(root)
     variance = jnp.sum(multiply(covariance, curvature) * covariance, axis=1)
     return jnp.where(variance > 0, multiply(covariance, slope) / jnp.sqrt(variance), jnp.nan)
-
-
-def _gains(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noise: Float[Array, "N N"]) -> Gains:
-    """The gains of one step: components that resolve a diffuse direction move the state and are no surprise."""
-    if isinstance(prior, Gaussian):
-        return Gains.of(prior.root, matrix, noise)
-    seen = Conditional.of(prior, matrix, noise, jnp.eye(len(matrix), dtype=matrix.dtype))
-    whiten = solve_lower(seen.innovation, seen.residual)
-    gain = seen.shift + multiply(seen.cross, whiten)
-    log_scale = jnp.sum(jnp.log(jnp.diagonal(seen.innovation))) + seen.log_scale
-    return Gains(prior.root, seen.root, matrix, gain, whiten, log_scale, jnp.any(empty_pivots(seen.innovation)))

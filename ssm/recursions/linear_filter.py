@@ -1,7 +1,6 @@
 """The Kalman filter: what a linear-Gaussian system says of a state that is not seen, and of its own slopes."""
 
 import math
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -15,8 +14,8 @@ from ssm.linalg import matrix_times_column, multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.recursion import AbstractParallelRecursion, Step, flatten_steps
-from ssm.recursions import costate, diffuse_costate
-from ssm.recursions.costate import Seen, Sensitivities
+from ssm.recursions import costate, costate_smoothing, diffuse_costate, simulation
+from ssm.recursions.costate import Seen, Sensitivities, gains_of
 from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
 from ssm.recursions.gaussian_side_by_side import InLanes, Problem
 from ssm.recursions.gaussian_steps import (
@@ -27,7 +26,7 @@ from ssm.recursions.gaussian_steps import (
     reversed_kernel,
 )
 from ssm.recursions.linear_system import LinearSystem
-from ssm.recursions.riccati import Gains, System
+from ssm.recursions.riccati import System
 from ssm.roots import SMALL_ROOT
 from ssm.shapes import Array, Float, Key, Scalar
 
@@ -82,6 +81,16 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
             return DiffuseKernel.reversed(filtered, predicted, matrix, noise)
         gain, root = reversed_kernel(matrix, filtered.root, noise)
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
+
+    def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief:
+        """By the costate; see `costate_smoothing`."""
+        return costate_smoothing.smoothed(self, steps, predicted, filtered, schedule)
+
+    def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
+        """By the simulation smoother, unless the start is diffuse; see `simulation`."""
+        if isinstance(predicted, DiffuseGaussian) or isinstance(filtered, DiffuseGaussian):
+            return None
+        return simulation.draws(self, steps, predicted, filtered, key, num_samples)
 
     def _measured(self, u: Known, y: Array | Measurement) -> tuple[Dynamics, Array, Array | float]:
         """The emission that y went through, its value, and how many components are missing."""
@@ -164,7 +173,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
             seen = jax.vmap(self._seen_diffusely)(prepared, predicted)
             after = costate.costates(seen, prepared, schedule, DiffuseCostate())
             return diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying()), after
-        seen = self.seen(prepared, predicted, lambda prior, *emission: Gains.of(prior.root, *emission))
+        seen = self.seen(prepared, predicted)
         after = costate.costates(seen, prepared, schedule)
         return costate.sensitivities(seen, after, filtered, prepared, self._varying()), after
 
@@ -185,12 +194,12 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         products = [jnp.sum(each * slope) for each, slope in zip(quantities, sensitivities, strict=True)]
         return jnp.sum(jnp.stack(products))
 
-    def seen(self, prepared: Step, predicted: Belief, gains: Callable[..., Gains]) -> Seen:
-        """What each prepared step says of the state, where something was observed, by the `gains` of a belief."""
+    def seen(self, prepared: Step, predicted: Belief) -> Seen:
+        """What each prepared step says of the state, where something was observed."""
 
         def one(step: Step, prior: Any) -> Seen:
             (matrix, offset, noise), value, _ = self._measured(step.u, step.y)
-            found = gains(prior, matrix, noise)
+            found = gains_of(prior, matrix, noise)
             surprise = multiply(found.whiten, value - multiply(matrix, prior.mean) - offset)
             seen = Seen(self._transition(step.u).matrix, found, surprise)
             return seen if step.observed is None else seen.where(jnp.any(step.observed))

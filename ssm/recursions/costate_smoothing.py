@@ -1,0 +1,59 @@
+"""Smoothed states of a linear-Gaussian model from the costate, and from reversed kernels where those are more exact.
+
+    mean_t + P_t Fᵀ r_{t+1},        L (I - Lᵀ Fᵀ N_{t+1} F L) Lᵀ   with   P_t = L Lᵀ
+
+divide by no prediction (de Jong 1989; Durbin & Koopman 2012, section 4.4), so they hold where states become certain:
+there a reversed kernel multiplies by the inverse of dynamics that contract, and a long way back makes rounding as
+large as the states. But they subtract, which costs the digits of what the future knows better than the past by far;
+the kernels of Rauch, Tung & Striebel subtract nothing. So kernels lead back from the nearest time at which little was
+subtracted, for covariances and, while some states are diffuse, for means.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ssm.diffuse import DiffuseGaussian
+from ssm.linalg import multiply_many
+from ssm.recursion import Step
+from ssm.recursions import costate
+from ssm.recursions.backward import backward_steps, walk_back
+from ssm.roots import semidefinite_root
+from ssm.schedules.base import AbstractSchedule
+from ssm.shapes import Array, Bool, Float
+from ssm.trees import select
+
+# Where a pivot of I - Lᵀ Fᵀ N F L is at least this, the subtraction costs four bits at the most.
+LEAST_LEFT = 1 / 16
+
+
+def smoothed(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
+    """p(x_t | y_{1:T}) (T, ...) of prepared steps, from the beliefs of the forward pass."""
+    after = costate.costates(model.seen(steps, predicted), steps, schedule)
+    root, exact = _left(filtered.root, after.covariance)
+    directly = dataclasses.replace(filtered, mean=costate.smoothed_means(filtered, after), root=root)
+    known = jnp.ones_like(exact)
+    if isinstance(filtered, DiffuseGaussian):
+        known = ~jnp.any(filtered.loading != 0, axis=(-2, -1))
+        exact = exact & known
+    back = backward_steps(steps, predicted, _where(exact, directly, filtered))
+    first = exact if back.first is None else exact | back.first
+    by_kernels = lambda: walk_back(model, dataclasses.replace(back, first=first), schedule)
+    found = jax.lax.cond(jnp.all(exact), lambda: directly, by_kernels)
+    return dataclasses.replace(found, mean=jnp.where(known[:, None], directly.mean, found.mean))
+
+
+def _left(root: Float[Array, "T D D"], after: Float[Array, "T D D"]) -> tuple[Float[Array, "T D D"], Bool[Array, "T"]]:
+    """The root of P - P Fᵀ N F P, and where it is exact to rounding; what it is elsewhere stands for nothing."""
+    eye = jnp.eye(root.shape[-1], dtype=root.dtype)
+    kept = eye - multiply_many(jnp.swapaxes(root, -1, -2), after, root)
+    factor = jax.vmap(semidefinite_root)
+    pivots = jnp.diagonal(factor(jax.lax.stop_gradient(kept)), axis1=-2, axis2=-1) ** 2
+    exact = jnp.all(pivots >= LEAST_LEFT, axis=-1)
+    return multiply_many(root, factor(jnp.where(exact[:, None, None], kept, eye))), exact
+
+
+def _where(flags: Bool[Array, "T"], one: Any, other: Any) -> Any:
+    return jax.vmap(select)(flags, one, other)

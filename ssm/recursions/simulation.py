@@ -1,0 +1,110 @@
+"""Paths of a linear-Gaussian state given the data: what is expected of them, and what is drawn of the error of that.
+
+How far a path is from its expectation does not depend on the data, so it can be drawn from those that the model makes:
+x = E[x | y] + (x⁺ - E[x⁺ | y⁺]) (Durbin & Koopman 2002). Only the error of the prediction is walked there,
+
+    e_t = x⁺_t - E[x⁺_t | y⁺_<t],        e_{t+1} = F (e_t - K (H e_t + v_t)) + w_{t+1},
+
+and back the costate r_t of `ssm.recursions.costate`. Nothing is divided by a prediction, so noises may be singular and
+states certain.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from ssm.beliefs import Gaussian, Point
+from ssm.linalg import multiply
+from ssm.recursion import AbstractRecursion, Step
+from ssm.recursions import costate
+from ssm.recursions.backward import Reversal, backward_steps
+from ssm.recursions.costate import Seen
+from ssm.scan import scan
+from ssm.schedules.sequential import Sequential
+from ssm.shapes import Array, Float, Key, Scalar
+
+
+def draws(
+    model: Any, steps: Step, predicted: Gaussian, filtered: Gaussian, key: Key, num_samples: int
+) -> Float[Array, "S T D"]:
+    """Paths from p(x_{1:T} | y_{1:T}) of prepared steps, from the beliefs of the forward pass."""
+    seen = model.seen(steps, predicted)
+    expected = costate.smoothed_means(filtered, costate.costates(seen, steps, Sequential()))
+
+    def path(key: Key) -> Float[Array, "T D"]:
+        noises = jax.vmap(lambda step, key: _noises(model, step, key))(steps, jax.random.split(key, len(steps.t)))
+        walked = dataclasses.replace(steps, u=Walked(seen, noises), y=None, observed=None)
+        before, after = scan(Errors(), walked, save=lambda saved: (saved.predicted.state, saved.filtered.state))[1]
+        surprise = jax.vmap(lambda seen, error, noise: multiply(seen.look, error) + multiply(seen.gains.whiten, noise))
+        own = seen._replace(surprise=surprise(seen, before, noises.emission))
+        back = backward_steps(dataclasses.replace(steps, u=own), None, None)
+        slopes = scan(Slopes(), back, save=lambda saved: saved.filtered.state, backward=True)[1]
+        corrected = multiply(jnp.swapaxes(filtered.root, 1, 2), slopes[..., None])
+        return expected + after - multiply(filtered.root, corrected)[..., 0]
+
+    return jax.vmap(path)(jax.random.split(key, num_samples))
+
+
+class Noises(NamedTuple):
+    """Drawn at one time."""
+
+    initial: Float[Array, "D"]
+    transition: Float[Array, "D"]
+    emission: Float[Array, "N"]
+
+
+class Walked(NamedTuple):
+    """One time of the way there."""
+
+    seen: Seen
+    noises: Noises
+
+
+def _noises(model: Any, step: Step, key: Key) -> Noises:
+    emission = model._measured(step.u, step.y)[0]
+    roots = model.initial_root, model._transition(step.u).root, emission.root
+    drawn = (
+        multiply(root, jax.random.normal(key, root.shape[1:], root.dtype))
+        for root, key in zip(roots, jax.random.split(key, 3), strict=True)
+    )
+    return Noises(*drawn)
+
+
+@final
+class Errors(AbstractRecursion[Point]):
+    """belief = x⁺_t - E[x⁺_t | y⁺_<=t], from the beginning."""
+
+    def init(self, u: Walked, *, key: Key | None = None) -> Point:
+        """A draw of what is not known of the first state."""
+        return Point(u.noises.initial)
+
+    def predict(self, belief: Point, u: Walked, *, key: Key | None = None) -> Point:
+        """F e + w."""
+        return Point(multiply(u.seen.transition, belief.state) + u.noises.transition)
+
+    def update(self, prior: Point, u: Walked, y: None, *, key: Key | None = None) -> tuple[Point, Scalar]:
+        """e - K (H e + v)."""
+        gains = u.seen.gains
+        seen = multiply(gains.emission, prior.state) + u.noises.emission
+        return Point(prior.state - multiply(gains.gain, seen)), jnp.zeros(())
+
+
+@final
+class Slopes(AbstractRecursion[Point]):
+    """belief = Fᵀ r_{t+1}, from the end: the mean of `ssm.recursions.costate.Costate` alone."""
+
+    def init(self, u: Reversal, *, key: Key | None = None) -> Point:
+        """Nothing comes after the end."""
+        return Point(jnp.zeros_like(u.u.transition[0]))
+
+    def predict(self, belief: Point, u: Reversal, *, key: Key | None = None) -> Point:
+        """Past the observation at t + 1, and through the transition into it."""
+        seen = u.u
+        r = seen.slope + multiply(seen.gains.kept.T, belief.state)
+        return Point(multiply(seen.transition.T, r))
+
+    def update(self, prior: Point, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Point, Scalar]:
+        """Nothing to correct."""
+        return prior, jnp.zeros(())
