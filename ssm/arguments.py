@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import is_concrete
-from ssm.recursion import AbstractModel, AbstractRecursion
+from ssm.model import AbstractModel
+from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, PyTree
 from ssm.trees import float_dtype, widen
 

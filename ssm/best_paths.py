@@ -7,12 +7,12 @@ from ssm.checks import positive_int
 from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.recursions.hmm import HMM
 from ssm.recursions.list_viterbi import ListViterbi, Ranked
 from ssm.scan import scan
 from ssm.shapes import Array, Float, Int, PyTree
+from ssm.steps import Step
 
 
 def decode_best(

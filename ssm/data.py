@@ -16,8 +16,10 @@ import numpy as np
 
 from ssm.arguments import as_array, inputs_of, is_batched, observations, padding_flags, start_flags, times_of
 from ssm.checks import is_concrete
-from ssm.recursion import AbstractModel, AbstractRecursion, AbstractStateSpace, Step
+from ssm.model import AbstractModel, AbstractStateSpace
+from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, PyTree
+from ssm.steps import Step
 from ssm.trees import float_dtype
 
 

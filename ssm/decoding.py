@@ -6,7 +6,6 @@ from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.recursions.changepoint import ChangePoint
 from ssm.recursions.hmm import HMM
@@ -15,6 +14,7 @@ from ssm.recursions.viterbi import Viterbi
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, PyTree
+from ssm.steps import Step
 
 BEST = {HMM: Viterbi, ChangePoint: BestSegmentation}  # each member with max-product in the place of sum-product
 

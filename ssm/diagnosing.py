@@ -15,10 +15,10 @@ from ssm.distributions import Tails, tails
 from ssm.forward import beliefs
 from ssm.logspace import finite_max, ratio
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.recursions.hmm import HMM
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Key, PyTree
+from ssm.steps import Step
 from ssm.trees import widen
 
 

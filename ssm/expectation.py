@@ -2,8 +2,9 @@
 
 from typing import Any, ClassVar, Self
 
-from ssm.recursion import AbstractReversibleRecursion, Belief, Step
+from ssm.recursion import AbstractReversibleRecursion, Belief
 from ssm.shapes import Array, Key, PyTree, Scalar
+from ssm.steps import Step
 from ssm.trees import blend
 
 

@@ -12,11 +12,12 @@ from ssm.compiling import compiled
 from ssm.data import needs_key, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.scan import evidence_only, scan
 from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.statistics import evidence_of
+from ssm.steps import Step
 from ssm.trees import index
 
 

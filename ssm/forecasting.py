@@ -11,10 +11,11 @@ from ssm.data import future_steps, needs_key, observe, over_sequences
 from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.forward import forward, nothing
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.scan import scan
 from ssm.schedules import Sequential
 from ssm.shapes import Array, Key, PyTree
+from ssm.steps import Step
 
 
 def forecast(

@@ -12,10 +12,11 @@ from ssm.data import check_key, future_observations, needs_key
 from ssm.distributions import quantile
 from ssm.forward import forward, nothing
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
 from ssm.shapes import Array, Float, Key
 from ssm.simulating import draw_path
+from ssm.steps import Step
 from ssm.trees import index, length
 
 

@@ -8,12 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
 from ssm.schedules.side_by_side import SideBySide, together
 from ssm.shapes import Array, Flag, Key, PyTree
+from ssm.steps import Step
 from ssm.trees import index
 
 

@@ -12,12 +12,13 @@ from ssm.data import needs_key, observe, over_sequences
 from ssm.filtering import at, before_first, one_step
 from ssm.forward import beliefs
 from ssm.parameters import constrain
-from ssm.recursion import AbstractReversibleRecursion, Step
+from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.backward import Smoother, backward_steps, smooth_backward
 from ssm.scan import everything, predictions, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Int, Key, PyTree, Scalar
 from ssm.smoothing import Smoothed, check_reversible
+from ssm.steps import Step
 from ssm.trees import index, reverse
 
 

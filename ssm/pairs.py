@@ -10,11 +10,11 @@ from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.hmm import HMM
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
+from ssm.steps import Step
 from ssm.trees import index
 
 

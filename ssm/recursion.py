@@ -9,89 +9,13 @@ starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 
 from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from ssm.maps.base import AbstractKernel, AbstractMap
-from ssm.shapes import Array, Bool, Count, Key, PyTree, Scalar
+from ssm.model import AbstractModel
+from ssm.shapes import Array, Key, PyTree, Scalar
+from ssm.steps import Step
 
 Belief = TypeVar("Belief")
 Protocol = TypeVar("Protocol")
-
-
-class Step(eqx.Module):
-    """What is known at one instant; stacked along a leading axis T for a sequence.
-
-    A flag that is None says, before anything is compiled, that it is not needed: everything observed, one
-    sequence, no padding.
-    """
-
-    t: Count  # which instant
-    u: PyTree = None  # known before y: covariates, time step, time-varying parameters
-    y: PyTree = None  # the evidence, finite even where missing
-    observed: Bool[Array, "*event"] | None = None  # False where missing; one flag, or one per component
-    first: Bool[Array, ""] | None = None  # a new sequence starts here
-    padding: Bool[Array, ""] | None = None  # not even time passes here
-
-
-class AbstractModel(eqx.Module):
-    """What the boundary asks of everything that makes observations, before anything is inferred or drawn."""
-
-    __getattribute__ = object.__getattribute__  # a method is a method, not a module made anew (30 µs) at every look
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one observation y_t."""
-        raise NotImplementedError
-
-    @property
-    def described(self) -> str:
-        """What errors call it."""
-        return type(self).__name__
-
-    @property
-    def event_kind(self) -> str:
-        """What one observation is made of: "real" numbers, or integer "symbol"s."""
-        return "real"
-
-    @property
-    def num_classes(self) -> int:
-        """C, for a model of symbols 0 .. C-1."""
-        raise NotImplementedError
-
-    @property
-    def num_inputs(self) -> int | None:
-        """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
-        return 0
-
-    @property
-    def num_steps(self) -> int | None:
-        """How many times the model's parameters cover; None if they do not vary in time."""
-        return None
-
-    def prepare(self, steps: Step) -> Step:
-        """All that needs no carry, for all times at once, before the scan; the identity by default.
-
-        Takes stacked steps (T, ...) as they come from the data and returns them with what `predict`, `update`
-        and `emit` want to see in the place of u and y. Where `observed` has an axis per component, the prepared
-        y must account for it (partly missing vectors are marginalised); a step with nothing observed is
-        skipped by the driver.
-        """
-        return steps
-
-    def log_prior(self) -> Scalar:
-        """log p(parameters) up to a constant, added to the evidence in every fit; 0 without priors."""
-        return jnp.zeros(())
-
-    def validate(self, ys: np.ndarray) -> None:
-        """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
-        return None
-
-    def validate_steps(self, steps: Step) -> None:
-        """Raise ValueError or TypeError if concrete steps, (T, ...) or (B, T, ...), are not what the model takes."""
-        return None
 
 
 class AbstractRecursion(AbstractModel, Generic[Belief]):
@@ -226,47 +150,8 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         raise NotImplementedError
 
 
-class AbstractStateSpace(AbstractModel):
-    """A model that can be drawn from: distributions of the state and of the observation, given points.
-
-    `u` is what `prepare` made of the inputs. Distributions are made where they are used and never returned
-    from a scan.
-    """
-
-    def initial_state(self, u: PyTree) -> Any:
-        """p(x_1 | u_1)."""
-        raise NotImplementedError
-
-    def next_state(self, state: PyTree, u: PyTree) -> Any:
-        """p(x_t | x_{t-1}, u_t)."""
-        raise NotImplementedError
-
-    def observation(self, state: PyTree, u: PyTree) -> Any:
-        """p(y_t | x_t, u_t)."""
-        raise NotImplementedError
-
-
 def offers(recursion: Any, protocol: type[Protocol]) -> TypeGuard[Protocol]:
     """Whether a member follows a protocol, such as `AbstractParallelRecursion`, and can with the parameters it has."""
     return isinstance(recursion, protocol) and (
         not isinstance(recursion, AbstractRecursion) or recursion.offers(protocol)
     )
-
-
-def partly_missing(steps: Step) -> bool:
-    """Whether flags come one per component (T, N) rather than one per step (T,)."""
-    return steps.observed is not None and steps.observed.ndim > 1
-
-
-def flatten_steps(steps: Step, event_shape: tuple[int, ...]) -> Step:
-    """Steps (T, ...) or (B, T, ...) as M = T or B T exchangeable ones (M, ...), for M-steps."""
-    lead = steps.y.ndim - len(event_shape)
-    return jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[lead:]), steps)
-
-
-def seen_steps(steps: Step) -> Bool[Array, "*lead"]:
-    """Which steps, (T,) or (B, T), have something observed and are no padding."""
-    seen = jnp.ones(steps.t.shape, bool)
-    if steps.observed is not None:
-        seen = seen & jnp.any(steps.observed.reshape(*seen.shape, -1), axis=-1)
-    return seen if steps.padding is None else seen & ~steps.padding

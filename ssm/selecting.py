@@ -12,8 +12,9 @@ from ssm.data import observe
 from ssm.filtering import log_prob
 from ssm.fitting import Fit, fit
 from ssm.freezing import Frozen
-from ssm.recursion import AbstractRecursion, seen_steps
+from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
+from ssm.steps import seen_steps
 from ssm.trees import widen
 
 CRITERIA = ("bic", "aic", "held-out")

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from ssm.checks import positive_int
 from ssm.compiling import compiled
 from ssm.data import check_key, future_steps
+from ssm.model import AbstractModel, AbstractStateSpace
 from ssm.parameters import constrain
-from ssm.recursion import AbstractModel, AbstractRecursion, AbstractStateSpace, Step
+from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
+from ssm.steps import Step
 from ssm.trees import index, select
 
 

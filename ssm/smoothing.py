@@ -11,12 +11,13 @@ from ssm.compiling import compiled
 from ssm.data import check_key, needs_key, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step
+from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.statistics import smooth_one, smooth_together
+from ssm.steps import Step
 
 
 class Smoothed(eqx.Module):

@@ -8,11 +8,11 @@ from ssm.compiling import compiled
 from ssm.data import Sequences, check_recursion, observe, over_sequences
 from ssm.forward import beliefs
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.recursions import disturbances
 from ssm.recursions.linear_gaussian import LinearGaussian
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
+from ssm.steps import Step
 
 
 class AuxiliaryResiduals(eqx.Module):

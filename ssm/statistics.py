@@ -19,11 +19,12 @@ from ssm.data import Sequences, observe, over_sequences
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, Step, offers
+from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, offers
 from ssm.recursions.backward import smooth_backward
 from ssm.scan import predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
+from ssm.steps import Step
 
 
 def expected_statistics(

@@ -10,11 +10,11 @@ import pytest
 import ssm
 from ssm.conditioning import condition
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.roots import FEW, SMALL_ROOT, triangular_root
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential
 from ssm.schedules.sequential import walk_in_order
+from ssm.steps import Step
 
 
 def joints() -> dict[str, tuple[Any, Any, Any]]:

@@ -28,11 +28,11 @@ LAYERS = [
         "climbing",
     ],
     # 1  what is known at one instant
-    ["beliefs", "diffuse", "likelihoods"],
+    ["steps", "beliefs", "diffuse", "likelihoods"],
     # 2  functions between beliefs, as data
     ["maps"],
     # 3  the idea: one step, the ways to walk, the one driver
-    ["recursion", "expectation", "schedules", "scan", "forward"],
+    ["model", "recursion", "expectation", "schedules", "scan", "forward"],
     # 4  the members
     ["emissions", "durations", "transitions", "conjugate", "cells", "heads", "recursions"],
     # 5  the verbs

@@ -6,8 +6,9 @@ from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.filtering import filter_sequences
 from ssm.freezing import held_entries, trainable
-from ssm.recursion import AbstractRecursion, seen_steps
+from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
+from ssm.steps import seen_steps
 
 
 def count_observations(sequences: Sequences) -> int:

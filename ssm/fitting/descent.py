@@ -12,10 +12,10 @@ from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
 from ssm.freezing import Held, combine
 from ssm.parameters import constrain
-from ssm.recursion import seen_steps
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of
+from ssm.steps import seen_steps
 from ssm.trees import index, select
 
 

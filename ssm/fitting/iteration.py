@@ -13,10 +13,10 @@ from ssm.fitting.job import CHUNK
 from ssm.fitting.starts import for_each, keep
 from ssm.freezing import moved
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, PyTree
 from ssm.statistics import evidence_of, statistics_of
+from ssm.steps import Step
 from ssm.trees import float_dtype, index, length, stack
 
 

@@ -12,10 +12,10 @@ from ssm.fitting.descent import shuffled_batches
 from ssm.fitting.job import CHUNK
 from ssm.freezing import moved
 from ssm.parameters import constrain
-from ssm.recursion import Step
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of, statistics_of
+from ssm.steps import Step
 from ssm.trees import index, times
 
 

@@ -11,8 +11,9 @@ from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.freezing import moved
 from ssm.parameters import constrain
-from ssm.recursion import AbstractRecursion, Step, offers
+from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import Array, Bool, Key, PyTree
+from ssm.steps import Step
 from ssm.trees import index, length, stack, widen
 
 

@@ -16,11 +16,11 @@ from ssm.emissions.multivariate_linear_regression import MultivariateLinearRegre
 from ssm.expectation import AbstractExpectation
 from ssm.likelihoods import LogLikelihood
 from ssm.parameters import Constant, value
-from ssm.recursion import Step
 from ssm.recursions.chain import Counts, Known
 from ssm.recursions.hmm import HMM
 from ssm.recursions.regimes import Evidence, QuickARHMM, Regime, ReversedRegime, first_gap, lagged
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
+from ssm.steps import Step
 
 
 @final

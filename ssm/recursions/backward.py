@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Point
 from ssm.maps.base import AbstractMap
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion, Step
+from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Key, PyTree, Scalar
+from ssm.steps import Step
 
 
 class Reversal(eqx.Module):

@@ -13,8 +13,8 @@ from ssm.logspace import ratio
 from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex
-from ssm.recursion import Step
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
 from ssm.trees import index
 

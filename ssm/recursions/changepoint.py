@@ -13,11 +13,13 @@ from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.logspace import log
+from ssm.model import AbstractStateSpace
 from ssm.parameters import Simplex, value
-from ssm.recursion import AbstractReversibleRecursion, AbstractStateSpace, Step, partly_missing
+from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.particle import PartlyObserved
 from ssm.recursions.runs import NextRun, ReversedRuns, Run, Runs, log_sum
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step, partly_missing
 from ssm.trees import select, widen
 
 

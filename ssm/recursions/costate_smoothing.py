@@ -17,12 +17,12 @@ import jax.numpy as jnp
 
 from ssm.diffuse import DiffuseGaussian
 from ssm.linalg import multiply_many
-from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.backward import backward_steps, walk_back
 from ssm.roots import semidefinite_root
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Float
+from ssm.steps import Step
 from ssm.trees import select
 
 # Where a pivot of I - Lᵀ Fᵀ N F L is at least this, the subtraction costs four bits at the most.

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.linalg import multiply, square
-from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Seen
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Float
+from ssm.steps import Step
 
 
 class Disturbances(NamedTuple):

@@ -17,13 +17,13 @@ from ssm.emissions.scatter import moments_of
 from ssm.freezing import held_part
 from ssm.linalg import add_up, multiply
 from ssm.logspace import ratio
-from ssm.recursion import Step, flatten_steps, seen_steps
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.regression import Regression
 from ssm.roots import empty_pivots
 from ssm.shapes import Array, Float, Key, Scalar
 from ssm.stability import Stable, is_stable
+from ssm.steps import Step, flatten_steps, seen_steps
 
 
 class Moments(NamedTuple):

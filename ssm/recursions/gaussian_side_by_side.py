@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.linalg import multiply, square
-from ssm.recursion import Step
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.gaussian_lanes import Parts, Split, after, before, pairs, walk, walk_back
@@ -18,6 +17,7 @@ from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System
 from ssm.recursions.side_by_side import still
 from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Bool, Flag, Float, Int
+from ssm.steps import Step
 from ssm.trees import index
 
 

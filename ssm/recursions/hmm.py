@@ -17,18 +17,14 @@ from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
 from ssm.logspace import dot_log, ratio
 from ssm.maps.markov import MarkovMap
+from ssm.model import AbstractStateSpace
 from ssm.parameters import Simplex, value
-from ssm.recursion import (
-    AbstractParallelRecursion,
-    AbstractStateSpace,
-    Step,
-    flatten_steps,
-    seen_steps,
-)
+from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions import chain, side_by_side
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.chain import NOTHING, Counts, Known, ReversedChain, Sums
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step, flatten_steps, seen_steps
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
 from ssm.trees import index

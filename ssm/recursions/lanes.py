@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.linalg import HIGHEST
-from ssm.recursion import Step
 from ssm.shapes import Array, Bool, Flag, Float, PyTree, Shaped
+from ssm.steps import Step
 
 # Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks side_by_side`).
 SMALL = 12

@@ -13,7 +13,7 @@ from ssm.expectation import AbstractDifferentiable
 from ssm.linalg import matrix_times_column, multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
-from ssm.recursion import AbstractParallelRecursion, Step, flatten_steps
+from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions import costate, costate_smoothing, diffuse_costate, simulation
 from ssm.recursions.costate import Seen, Sensitivities, gains_of
 from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
@@ -29,6 +29,7 @@ from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.riccati import System
 from ssm.roots import SMALL_ROOT
 from ssm.shapes import Array, Float, Key, Scalar
+from ssm.steps import Step, flatten_steps
 
 Belief: TypeAlias = Gaussian | DiffuseGaussian
 

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 
 from ssm.diffuse import DiffuseGaussian
 from ssm.expectation import AbstractExpectation
-from ssm.recursion import Step
 from ssm.recursions import costate, gaussian_learning
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.gaussian_learning import Moments
 from ssm.recursions.linear_filter import Belief, LinearFilter
 from ssm.recursions.subspace import identified
 from ssm.shapes import Array, Float, Key, Scalar
+from ssm.steps import Step
 
 
 @final

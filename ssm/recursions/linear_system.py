@@ -12,8 +12,8 @@ from ssm import checks
 from ssm.covariances import Spherical
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.linalg import multiply
+from ssm.model import AbstractStateSpace
 from ssm.parameters import AbstractCovariance, AbstractPartlyRead, AbstractRewritten, value
-from ssm.recursion import AbstractStateSpace, Step, partly_missing
 from ssm.recursions import correlated
 from ssm.recursions.correlated import CrossCovariance
 from ssm.recursions.costate import Varying
@@ -33,6 +33,7 @@ from ssm.recursions.gaussian_steps import (
 from ssm.recursions.regression_prior import RegressionPrior
 from ssm.shapes import Array, Bool, Float
 from ssm.stability import Stable
+from ssm.steps import Step, partly_missing
 
 
 class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):

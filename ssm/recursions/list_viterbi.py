@@ -10,10 +10,11 @@ from ssm.likelihoods import LogLikelihood
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
-from ssm.recursion import AbstractReversibleRecursion, Step
+from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.chain import Known
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step
 
 
 class Ranked(eqx.Module):

@@ -17,9 +17,11 @@ from ssm.emissions.labelled import has_labels
 from ssm.linalg import multiply
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
-from ssm.recursion import AbstractReversibleRecursion, AbstractStateSpace, Step, partly_missing
+from ssm.model import AbstractStateSpace
+from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.linear_system import LinearSystem
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step, partly_missing
 from ssm.trees import float_dtype, index
 
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from ssm.beliefs import Categorical
 from ssm.maps.base import AbstractKernel
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.recursions.chain import Known
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step
 
 
 class Regime(eqx.Module):

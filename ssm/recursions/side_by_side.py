@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Categorical
 from ssm.emissions.base import AbstractEmission
-from ssm.recursion import Step
 from ssm.recursions import lanes
 from ssm.recursions.chain import Counts, any_component
 from ssm.shapes import Array, Bool, Float, PyTree
+from ssm.steps import Step
 from ssm.trees import times
 
 

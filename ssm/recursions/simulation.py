@@ -17,13 +17,14 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian, Point
 from ssm.linalg import multiply
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.recursions import costate
 from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.costate import Seen
 from ssm.scan import scan
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, Scalar
+from ssm.steps import Step
 
 
 def draws(

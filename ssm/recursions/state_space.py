@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, num_symbols, one_event
-from ssm.recursion import AbstractStateSpace
+from ssm.model import AbstractStateSpace
 from ssm.shapes import Array, PyTree
 
 

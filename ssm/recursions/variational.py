@@ -14,9 +14,10 @@ from ssm.cells.wrapped import as_cell
 from ssm.checks import positive_int
 from ssm.distributions import Distribution, normal
 from ssm.heads.base import AbstractHead
-from ssm.recursion import AbstractRecursion, Step, partly_missing
+from ssm.recursion import AbstractRecursion
 from ssm.recursions.rnn import check_sizes
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
+from ssm.steps import Step, partly_missing
 
 
 class Latent(NamedTuple):

@@ -8,11 +8,12 @@ from ssm.likelihoods import LogLikelihood
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
-from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion, Step
+from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
 from ssm.recursions.best_in_lanes import best_in_lanes
 from ssm.recursions.chain import Known
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
 
 

@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import equinox as eqx
 
 from ssm.maps.base import AbstractMap
-from ssm.recursion import AbstractRecursion, Step, offers
+from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import PyTree
+from ssm.steps import Step
 from ssm.trees import reverse
 
 

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.recursion import Step
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.shapes import PyTree
+from ssm.steps import Step
 from ssm.trees import length, select
 
 # A CPU runs the operations of a loop one after the other, without a scheduler that takes longer than they do, where

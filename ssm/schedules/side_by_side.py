@@ -4,10 +4,11 @@ from typing import Any
 
 import equinox as eqx
 
-from ssm.recursion import AbstractRecursion, Step
+from ssm.recursion import AbstractRecursion
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import PyTree
+from ssm.steps import Step
 
 
 class SideBySide(AbstractSchedule):

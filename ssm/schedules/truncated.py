@@ -5,11 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from ssm.recursion import Step
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.blocked import as_blocks, from_blocks
 from ssm.schedules.sequential import walk_in_order
 from ssm.shapes import PyTree
+from ssm.steps import Step
 from ssm.trees import index, prepend
 
 

@@ -1,0 +1,88 @@
+"""What every model is: what it observes, and what it can be drawn from."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.shapes import PyTree, Scalar
+from ssm.steps import Step
+
+
+class AbstractModel(eqx.Module):
+    """What the boundary asks of everything that makes observations, before anything is inferred or drawn."""
+
+    __getattribute__ = object.__getattribute__  # a method is a method, not a module made anew (30 µs) at every look
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation y_t."""
+        raise NotImplementedError
+
+    @property
+    def described(self) -> str:
+        """What errors call it."""
+        return type(self).__name__
+
+    @property
+    def event_kind(self) -> str:
+        """What one observation is made of: "real" numbers, or integer "symbol"s."""
+        return "real"
+
+    @property
+    def num_classes(self) -> int:
+        """C, for a model of symbols 0 .. C-1."""
+        raise NotImplementedError
+
+    @property
+    def num_inputs(self) -> int | None:
+        """Size of u_t: 0 if the model reads no inputs, None if it takes whatever its functions take."""
+        return 0
+
+    @property
+    def num_steps(self) -> int | None:
+        """How many times the model's parameters cover; None if they do not vary in time."""
+        return None
+
+    def prepare(self, steps: Step) -> Step:
+        """All that needs no carry, for all times at once, before the scan; the identity by default.
+
+        Takes stacked steps (T, ...) as they come from the data and returns them with what `predict`, `update`
+        and `emit` want to see in the place of u and y. Where `observed` has an axis per component, the prepared
+        y must account for it (partly missing vectors are marginalised); a step with nothing observed is
+        skipped by the driver.
+        """
+        return steps
+
+    def log_prior(self) -> Scalar:
+        """log p(parameters) up to a constant, added to the evidence in every fit; 0 without priors."""
+        return jnp.zeros(())
+
+    def validate(self, ys: np.ndarray) -> None:
+        """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
+        return None
+
+    def validate_steps(self, steps: Step) -> None:
+        """Raise ValueError or TypeError if concrete steps, (T, ...) or (B, T, ...), are not what the model takes."""
+        return None
+
+
+class AbstractStateSpace(AbstractModel):
+    """A model that can be drawn from: distributions of the state and of the observation, given points.
+
+    `u` is what `prepare` made of the inputs. Distributions are made where they are used and never returned
+    from a scan.
+    """
+
+    def initial_state(self, u: PyTree) -> Any:
+        """p(x_1 | u_1)."""
+        raise NotImplementedError
+
+    def next_state(self, state: PyTree, u: PyTree) -> Any:
+        """p(x_t | x_{t-1}, u_t)."""
+        raise NotImplementedError
+
+    def observation(self, state: PyTree, u: PyTree) -> Any:
+        """p(y_t | x_t, u_t)."""
+        raise NotImplementedError
