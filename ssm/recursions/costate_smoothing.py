@@ -5,8 +5,8 @@
 divide by no prediction (de Jong 1989; Durbin & Koopman 2012, section 4.4), so they hold where states become certain:
 there a reversed kernel multiplies by the inverse of dynamics that contract, and a long way back makes rounding as
 large as the states. But they subtract, which costs the digits of what the future knows better than the past by far;
-the kernels of Rauch, Tung & Striebel subtract nothing. So kernels lead back from the nearest time at which little was
-subtracted, for covariances and, while some states are diffuse, for means.
+the kernels of Rauch, Tung & Striebel subtract nothing. So where much is subtracted, and while some states are diffuse,
+kernels lead back from the nearest later time where it is not.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.linalg import multiply_many
 from ssm.recursions import costate
@@ -33,16 +34,14 @@ def smoothed(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: A
     """p(x_t | y_{1:T}) (T, ...) of prepared steps, from the beliefs of the forward pass."""
     after = costate.costates(model.seen(steps, predicted), steps, schedule)
     root, exact = _left(filtered.root, after.covariance)
-    directly = dataclasses.replace(filtered, mean=costate.smoothed_means(filtered, after), root=root)
-    known = jnp.ones_like(exact)
+    mean = costate.smoothed_means(Gaussian(filtered.mean, filtered.root), after)
+    directly = dataclasses.replace(filtered, mean=mean, root=root)
     if isinstance(filtered, DiffuseGaussian):
-        known = ~jnp.any(filtered.loading != 0, axis=(-2, -1))
-        exact = exact & known
+        exact = exact & ~jnp.any(filtered.loading != 0, axis=(-2, -1))
     back = backward_steps(steps, predicted, _where(exact, directly, filtered))
     first = exact if back.first is None else exact | back.first
     by_kernels = lambda: walk_back(model, dataclasses.replace(back, first=first), schedule)
-    found = jax.lax.cond(jnp.all(exact), lambda: directly, by_kernels)
-    return dataclasses.replace(found, mean=jnp.where(known[:, None], directly.mean, found.mean))
+    return jax.lax.cond(jnp.all(exact), lambda: directly, by_kernels)
 
 
 def _left(root: Float[Array, "T D D"], after: Float[Array, "T D D"]) -> tuple[Float[Array, "T D D"], Bool[Array, "T"]]:

@@ -83,8 +83,10 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         gain, root = reversed_kernel(matrix, filtered.root, noise)
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
 
-    def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief:
-        """By the costate; see `costate_smoothing`."""
+    def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
+        """By the costate, of observations that are at hand (a stream keeps none); see `costate_smoothing`."""
+        if steps.y is None:
+            return None
         return costate_smoothing.smoothed(self, steps, predicted, filtered, schedule)
 
     def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:

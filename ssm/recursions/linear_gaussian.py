@@ -56,8 +56,7 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
     it one without correlation, exact for every verb and schedule, at the cost of D + N states: beliefs, and states that
     are drawn, have D + N entries, the state first and the noise of the observation behind it. SGD and LBFGS learn S and
     keep the joint covariance what it is, since Q^½, A and B of S = Q^½ Aᵀ and R = A Aᵀ + B Bᵀ are stored (in `frozen`
-    "transition_covariance", "cross_covariance", "emission_covariance"); EM has no closed form (TypeError). Where v_t
-    has no noise of its own, R = Sᵀ Q⁻¹ S, states become certain: filter then, since smoothing is left with rounding.
+    "transition_covariance", "cross_covariance", "emission_covariance"); EM has no closed form (TypeError).
     The other textbook convention, x_{t+1} = F x_t + w_t with cov(w_t, v_t) = S, as in the innovations form, is this
     model with the state (x_{t+1}, x_t): transition matrix [[F, 0], [I, 0]] and covariance [[Q, 0], [0, 0]], emission
     matrix [0, H], cross_covariance [[S], [0]], the start of x_1 with zeros behind it, and one missing observation put
