@@ -22,10 +22,14 @@ class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
         """A function of the model and of prepared steps whose gradient, there, is that of the evidence."""
         raise NotImplementedError
 
+    def walk_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Array]":
+        """As `forward_side_by_side`, with what the way back needs in the place of beliefs."""
+        raise NotImplementedError
+
     def slope_side_by_side(
-        self, steps: Step, schedule: Any, counted: Array | None = None
-    ) -> "tuple[Array, PyTree, Array]":
-        """As `forward_side_by_side`, with the sensitivities of all sequences together, in the order of `arrange`.
+        self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
+    ) -> "tuple[Array, PyTree]":
+        """Whether they hold, and the sensitivities of all sequences together, in the order of `arrange`, from a `walk`.
 
         Each sequence is counted once, or as often as `counted` (B,) says.
         """
@@ -62,6 +66,14 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
 
         Each sequence is counted once, or as often as `counted` (B,) says.
         """
+        holds, walk, log_evidence = self.walk_side_by_side(steps, schedule)
+        agreed, statistics = self.statistics_side_by_side(steps, schedule, walk, counted)
+        return holds & agreed, statistics, log_evidence
+
+    def statistics_side_by_side(
+        self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
+    ) -> "tuple[Array, PyTree]":
+        """Those of `expect_side_by_side`, as `slope_side_by_side`."""
         raise NotImplementedError
 
     def arrange_statistics(self, statistics: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
@@ -110,10 +122,10 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
         return self.expected_log_prob(steps, sensitivities)
 
     def slope_side_by_side(
-        self, steps: Step, schedule: Any, counted: Array | None = None
-    ) -> "tuple[Array, PyTree, Array]":
+        self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
+    ) -> "tuple[Array, PyTree]":
         """The statistics."""
-        return self.expect_side_by_side(steps, schedule, counted)
+        return self.statistics_side_by_side(steps, schedule, walk, counted)
 
     def arrange_sensitivities(self, sensitivities: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
         """As statistics."""

@@ -8,7 +8,7 @@ where differentiating through the scan would keep what every operation of every 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -133,11 +133,8 @@ def _evidence_forward(perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
     if together(schedule, model, steps, fast):
-        if steps.t.ndim == 2:
-            return _exact_evidence(model_and_steps, schedule, fast), None
-        # One sequence: both ways at once, since the gradient that is asked for needs them anyway.
-        log_evidence, sensitivities = _slope_together(model, steps, None, schedule)
-        return jnp.sum(log_evidence), sensitivities
+        log_evidence, walk = _walk_together(model, steps, schedule)
+        return jnp.sum(log_evidence, axis=-1), walk
     _, log_evidence, filtered = forward(model, steps, schedule, None, lambda saved: saved.filtered, fast=fast)
     return jnp.sum(log_evidence), filtered
 
@@ -146,11 +143,9 @@ def _evidence_forward(perturbed, model_and_steps, schedule, fast):
 def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, fast):
     del perturbed
     model, steps = model_and_steps
-    side_by_side, batched = together(schedule, model, steps, fast), steps.t.ndim == 2
-    if batched:
-        sensitivities = _slope_together(model, steps, cotangent, schedule)[1]
-    elif side_by_side:
-        sensitivities = found
+    side_by_side = together(schedule, model, steps, fast)
+    if side_by_side:
+        sensitivities = _slope_together(model, steps, found, schedule, cotangent)
     else:
         predicted = predictions(model, model.prepare(steps), found)
         sensitivities = model.sensitivities(steps, predicted, found, schedule)
@@ -161,32 +156,59 @@ def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, f
         return model.first_order(model.prepare(arranged), sensitivities)
 
     slope = eqx.filter_grad(expected)(model_and_steps)
-    return slope if batched else jax.tree.map(lambda leaf: cotangent * leaf, slope)
+    counted = side_by_side and steps.t.ndim == 2
+    return slope if counted else jax.tree.map(lambda leaf: cotangent * leaf, slope)
 
 
 # -- side by side ---------------------------------------------------------------------------------------------
 
 
+class _Walk(NamedTuple):
+    """What the way there leaves for the way back."""
+
+    holds: Flag
+    found: PyTree
+
+
+def _walk_together(
+    model: AbstractDifferentiable, steps: Step, schedule: AbstractSchedule
+) -> tuple[Float[Array, "*B T"], _Walk]:
+    """log p(y_t | y_<t), and the walk there."""
+
+    def attempt(model: AbstractDifferentiable, steps: Step) -> tuple[Flag, Callable]:
+        holds, found, log_evidence = model.walk_side_by_side(steps, schedule)
+        return holds, lambda: (log_evidence, _Walk(jnp.ones((), bool), found))
+
+    def in_order(model: AbstractDifferentiable, steps: Step) -> tuple[Array, _Walk]:
+        fast = steps.t.ndim == 1
+        one = lambda steps: forward(model, steps, Sequential(), None, nothing, fast=fast)[1]
+        like = eqx.filter_eval_shape(lambda: model.walk_side_by_side(steps, schedule)[1])
+        none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return each_sequence(one, steps), _Walk(jnp.zeros((), bool), none)
+
+    return where_it_holds(attempt, in_order, (model, steps))
+
+
 def _slope_together(
-    model: AbstractDifferentiable, steps: Step, counted: Array | None, schedule: AbstractSchedule
-) -> tuple[Array, PyTree]:
-    """log p(y_t | y_<t), and the sensitivities of all sequences together in the order of `arrange`."""
+    model: AbstractDifferentiable, steps: Step, walk: _Walk, schedule: AbstractSchedule, counted: Array
+) -> PyTree:
+    """Sensitivities in the order of `arrange`, of one sequence or of all of a batch, as often as `counted` (B,) says."""
+    often = counted if steps.t.ndim == 2 else None
 
-    def attempt(model: AbstractDifferentiable, steps: Step, counted: Array | None) -> tuple[Flag, Callable]:
-        holds, sensitivities, log_evidence = model.slope_side_by_side(steps, schedule, counted)
-        return holds, lambda: (log_evidence, sensitivities)
+    def attempt(model: AbstractDifferentiable, steps: Step, walk: _Walk, often: Any) -> tuple[Flag, Callable]:
+        holds, sensitivities = model.slope_side_by_side(steps, schedule, walk.found, often)
+        return walk.holds & holds, lambda: sensitivities
 
-    def in_order(model: AbstractDifferentiable, steps: Step, counted: Array | None) -> tuple[Array, PyTree]:
+    def in_order(model: AbstractDifferentiable, steps: Step, walk: _Walk, often: Any) -> PyTree:
         fast = steps.t.ndim == 1
 
-        def one(steps: Step) -> tuple[Array, PyTree]:
+        def one(steps: Step) -> PyTree:
             saved = beliefs(model, steps, Sequential(), None, fast=fast)
-            return saved.log_evidence, model.sensitivities(steps, saved.predicted, saved.filtered, Sequential())
+            return model.sensitivities(steps, saved.predicted, saved.filtered, Sequential())
 
-        log_evidence, sensitivities = each_sequence(one, steps)
-        return log_evidence, model.arrange_sensitivities(sensitivities, steps, schedule, counted)
+        return model.arrange_sensitivities(each_sequence(one, steps), steps, schedule, often)
 
-    return where_it_holds(attempt, in_order, (model, steps, counted))
+    return where_it_holds(attempt, in_order, (model, steps, walk, often))
 
 
 def smooth_together(

@@ -77,7 +77,7 @@ def moments(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
 
 def holds(model: Any, ys: Any, schedule: SideBySide = LANES, **more: Any) -> bool:
     """Whether the answer is one of its own."""
-    return bool(constrain(model).slope_side_by_side(ssm.data.observe(model, ys, **more).steps, schedule)[0])
+    return bool(constrain(model).expect_side_by_side(ssm.data.observe(model, ys, **more).steps, schedule)[0])
 
 
 # float64: agreement to rounding, and where covariances have come to rest to its tolerance of 8 epsilons / (1 - ρ²)

@@ -44,9 +44,8 @@ class InLanes(NamedTuple):
     @classmethod
     def of(cls, problem: Problem, steps: Step, schedule: Any) -> "InLanes":
         """Covariances until they rest, then the means."""
-        count, total, _ = problem.residual.shape
-        size, system = len(problem.initial_mean), problem.system
-        split = Split.of(count, total, size, schedule.lanes)
+        split, system = _split(problem, schedule), problem.system
+        size, count, total = len(problem.initial_mean), split.count, split.total
         covariances = settle(system, problem.initial_root, split.head, total, schedule.tol)
         following = jnp.concatenate([problem.offset[:, 1:], problem.offset[:, -1:]], axis=1)
         residual = split.split(problem.residual)
@@ -56,6 +55,15 @@ class InLanes(NamedTuple):
         predicted = walk(loop, forcing, jnp.broadcast_to(problem.initial_mean[:, None], (size, count)), split)
         expected = _acting(covariances, lambda gains: gains.emission).act(predicted)
         return cls(problem, steps, split, covariances, predicted, residual.map(jnp.subtract, expected))
+
+    @classmethod
+    def again(cls, problem: Problem, steps: Step, schedule: Any, found: tuple) -> "InLanes":
+        """The same, from what `walk` found."""
+        return cls(problem, steps, _split(problem, schedule), *found)
+
+    def walk(self) -> tuple[Flag, tuple, Float[Array, "*B T"]]:
+        """As `AbstractDifferentiable.walk_side_by_side`."""
+        return self.covariances.holds, (self.covariances, self.predicted, self.innovation), self.log_evidence()
 
     def forward(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
         """As `AbstractRecursion.forward_side_by_side`."""
@@ -96,13 +104,11 @@ class InLanes(NamedTuple):
         holds = self.covariances.holds & self._holds(found) & self._know_more(found)
         return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
 
-    def slope(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, Float[Array, "*B T"]]:
-        """As `AbstractDifferentiable.slope_side_by_side`, step after step of all sequences after each other."""
-        holds, sensitivities, _, log_evidence = self.expect(counted)
-        return holds, sensitivities, log_evidence
+    def expect(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, States]:
+        """As `AbstractDifferentiable.slope_side_by_side`, with the smoothed states.
 
-    def expect(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, States, Float[Array, "*B T"]]:
-        """As `slope`, with the smoothed states."""
+        Step after step of all sequences after each other.
+        """
         often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
         slopes, seen = self._slopes()
         found = self._costate_covariances()
@@ -134,7 +140,7 @@ class InLanes(NamedTuple):
             jnp.sum(often),
         )
         return (
-            self.covariances.holds & self._holds(found),
+            self._holds(found),
             Sensitivities(
                 initial_mean=multiply(first, often),
                 initial_covariance=(multiply(first * often, first.T) - jnp.sum(often) * pulled[0]) / 2,
@@ -146,7 +152,6 @@ class InLanes(NamedTuple):
                 emission_offset=flat(weighed_seen),
             ),
             states,
-            self.log_evidence(),
         )
 
     def _slopes(self) -> tuple[Parts, Parts]:
@@ -238,6 +243,11 @@ class InLanes(NamedTuple):
 
     def _unbatched(self, tree: Any) -> Any:
         return tree if self.steps.t.ndim == 2 else index(tree, 0)
+
+
+def _split(problem: Problem, schedule: Any) -> Split:
+    count, total, _ = problem.residual.shape
+    return Split.of(count, total, len(problem.initial_mean), schedule.lanes)
 
 
 def _acting(covariances: Covariances, matrix: Callable[[Gains], Array]) -> Parts:

@@ -205,11 +205,16 @@ class HMM(AbstractExpectation[Categorical], AbstractParallelRecursion[Categorica
         """See `AbstractExpectation`."""
         return self._lanes(steps, schedule).smooth()
 
-    def expect_side_by_side(
-        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Counts, Array]:
+    def walk_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any, Array]:
+        """See `AbstractDifferentiable`."""
+        return self._lanes(steps, schedule).walk()
+
+    def statistics_side_by_side(
+        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Counts]:
         """See `AbstractExpectation`."""
-        return self._lanes(steps, schedule).expect(counted)
+        lanes, there = walk
+        return lanes.expect(there, counted)
 
     def arrange(self, steps: Step, schedule: Any) -> Step:
         """See `AbstractExpectation`."""

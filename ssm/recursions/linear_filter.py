@@ -133,11 +133,15 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """See `AbstractReversibleRecursion`."""
         return self.lanes(steps, schedule).smooth()
 
-    def slope_side_by_side(
-        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Sensitivities, Array]:
+    def walk_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any, Array]:
         """See `AbstractDifferentiable`."""
-        return self.lanes(steps, schedule).slope(counted)
+        return self.lanes(steps, schedule).walk()
+
+    def slope_side_by_side(
+        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Sensitivities]:
+        """See `AbstractDifferentiable`."""
+        return self.lanes(steps, schedule, walk).expect(counted)[:2]
 
     def arrange(self, steps: Step, schedule: Any) -> Step:
         """Sequence after sequence."""
@@ -149,8 +153,8 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """Sums over the sequences, and the slopes of offsets sequence after sequence."""
         return sensitivities if steps.t.ndim == 1 else costate.together(sensitivities, counted)
 
-    def lanes(self, steps: Step, schedule: Any) -> InLanes:
-        """The walk of all sequences side by side."""
+    def lanes(self, steps: Step, schedule: Any, walk: Any = None) -> InLanes:
+        """The walk of all sequences side by side, or the one that `walk` is of."""
         batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
         system = System(
             self.transition_matrix,
@@ -160,7 +164,8 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         )
         state, seen = jax.vmap(self._offsets)(batch)
         initial = self.initial_mean, self._initial_covariance.lower
-        return InLanes.of(Problem(*initial, system, batch.y - seen, state), steps, schedule)
+        problem = Problem(*initial, system, batch.y - seen, state)
+        return InLanes.of(problem, steps, schedule) if walk is None else InLanes.again(problem, steps, schedule, walk)
 
     # -- the gradient of the evidence -------------------------------------------------------------------------------
 

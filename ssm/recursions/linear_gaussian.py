@@ -86,13 +86,12 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
             states = gaussian_learning.states(steps, self.event_shape[0], means, covariances)
         return gaussian_learning.moments(self, steps.u, slopes, states)
 
-    def expect_side_by_side(
-        self, steps: Step, schedule: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Moments, Array]:
+    def statistics_side_by_side(
+        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Moments]:
         """See `AbstractExpectation`."""
-        holds, slopes, states, log_evidence = self.lanes(steps, schedule).expect(counted)
-        us = self.arrange(steps, schedule).u
-        return holds, gaussian_learning.moments(self, us, slopes, states), log_evidence
+        holds, slopes, states = self.lanes(steps, schedule, walk).expect(counted)
+        return holds, gaussian_learning.moments(self, self.arrange(steps, schedule).u, slopes, states)
 
     def arrange_statistics(self, statistics: Moments, steps: Step, schedule: Any, counted: Array | None) -> Moments:
         """Sums over the sequences."""

@@ -54,16 +54,20 @@ class InLanes(NamedTuple):
         smoothed = still(self.chain.layout.join(back.smoothed), self.steps)
         return there.agreed & back.agreed, Categorical(smoothed), self._evidence(there)
 
-    def expect(self, counted: Float[Array, "B"] | None) -> tuple[Array, Counts, Array]:
-        """As `AbstractExpectation.expect_side_by_side`."""
+    def walk(self) -> tuple[Array, "tuple[InLanes, lanes.Forward]", Array]:
+        """As `AbstractDifferentiable.walk_side_by_side`."""
         there = self.chain.forward()
+        return there.agreed, (self, there), self._evidence(there)
+
+    def expect(self, there: lanes.Forward, counted: Float[Array, "B"] | None) -> tuple[Array, Counts]:
+        """As `AbstractExpectation.statistics_side_by_side`."""
         back = self.chain.backward(there, counted)
         often = self.chain.real.astype(back.smoothed.dtype)
         states = back.smoothed * (often if counted is None else often * counted)[:, None]
         initial = jnp.sum(states[0], axis=1) if self.steps.t.ndim == 2 else states[0, :, 0]
         rows = jnp.swapaxes(states, 0, 1).reshape(self.chain.size, -1)  # (K, L C)
         counts = Counts(initial, self.chain.transition * back.moves, rows.T)
-        return there.agreed & back.agreed, counts, self._evidence(there)
+        return back.agreed, counts
 
     def _evidence(self, there: lanes.Forward) -> Float[Array, "..."]:
         return self.chain.layout.join(jnp.where(self.seen, jnp.log(there.totals) + self.shift, 0))
