@@ -10,6 +10,7 @@ from ssm import transitions as transitions
 from ssm.aligning import align as align
 from ssm.best_paths import decode_best as decode_best
 from ssm.comparing import compare as compare
+from ssm.covariances import BlockDiagonal as BlockDiagonal
 from ssm.covariances import Diagonal as Diagonal
 from ssm.covariances import Spherical as Spherical
 from ssm.data import pad as pad
@@ -61,5 +62,6 @@ from ssm.standardising import auxiliary_residuals as auxiliary_residuals
 from ssm.standardising import innovations as innovations
 from ssm.statistics import Q as Q
 from ssm.statistics import expected_statistics as expected_statistics
+from ssm.tying import Tied as Tied
 from ssm.uncertainty import parameter_covariance as parameter_covariance
 from ssm.uncertainty import standard_errors as standard_errors

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.parameters import AbstractParameter, AbstractPartlyRead, Constant
-from ssm.shapes import Array, Bool, PyTree
+from ssm.parameters import AbstractParameter, AbstractPartlyRead, Constant, numbered
+from ssm.shapes import Array, Bool, Int, PyTree
 
 # As users name what is frozen: names, or names with True or with the array of the entries that are.
 Frozen: TypeAlias = tuple[str, ...] | list[str] | Mapping[str, Any]
@@ -36,9 +36,9 @@ def frozen_names(model: PyTree, frozen: Any) -> tuple[str, ...]:
         if not mask.ndim:
             names += [name] * bool(mask)
             continue
-        leaf = jax.tree.leaves(model)[_place(model, name)]
-        if mask.shape != leaf.shape:
-            raise ValueError(f"frozen: {name!r} has shape {leaf.shape}, got a mask of shape {mask.shape}")
+        shape = _place(model, name)[1].shape
+        if mask.shape != shape:
+            raise ValueError(f"frozen: {name!r} has shape {shape}, got a mask of shape {mask.shape}")
         names += [f"{name}[{','.join(map(str, index))}]" for index in np.argwhere(mask).tolist()]
     return tuple(names)
 
@@ -73,21 +73,26 @@ def held_entries(model: PyTree, frozen: Iterable[str]) -> dict[int, Bool[np.ndar
     """
     found: dict[int, Any] = {}
     for name, index in filter(None, map(_entry, frozen)):
-        place = _place(model, name)
-        shape = jax.tree.leaves(model)[place].shape
-        if len(index) != len(shape) or any(i >= size for i, size in zip(index, shape, strict=False)):
-            raise ValueError(f"frozen: {name!r} has shape {shape}, got the entry {list(index)}")
-        found.setdefault(place, np.zeros(shape, bool))[index] = True
+        place, numbers = _place(model, name)
+        if len(index) != numbers.ndim or any(i >= size for i, size in zip(index, numbers.shape, strict=False)):
+            raise ValueError(f"frozen: {name!r} has shape {numbers.shape}, got the entry {list(index)}")
+        stored = jax.tree.leaves(model)[place].shape
+        found.setdefault(place, np.zeros(stored, bool)).flat[numbers[index]] = True
     return found
 
 
 def held_part(name: str, shape: tuple[int, ...], frozen: Iterable[str]) -> Bool[np.ndarray, "..."]:
-    """Which entries of the parameter `name` are frozen: all, none or those that are named."""
-    held = np.full(shape, any(_covers(each, name) for each in frozen))
+    """Which entries of the array `name`, which is one parameter, are frozen: all, none or those that are named."""
+    held = np.full(shape, any(_covers(each, name) or _covers(name, each) for each in frozen if not _entry(each)))
     for each, index in filter(None, map(_entry, frozen)):
-        if each == name:
+        if _covers(name, each):
             held[index] = True
     return held
+
+
+def is_held(part: PyTree, name: str, frozen: Iterable[str]) -> bool:
+    """Whether all of the part called `name` is frozen, as a whole or in all of its own parts."""
+    return all(any(_covers(each, f"{name}.{path}") for each in frozen) for path in leaf_names(part))
 
 
 def _entry(name: str) -> tuple[str, tuple[int, ...]] | None:
@@ -96,27 +101,28 @@ def _entry(name: str) -> tuple[str, tuple[int, ...]] | None:
     return match and (match[1], tuple(int(i) for i in match[2].split(",") if i.strip()))
 
 
-def _place(model: PyTree, name: str) -> int:
-    """Where among the leaves the one array is that `name` stands for."""
+def _place(model: PyTree, name: str) -> tuple[int, Int[np.ndarray, "..."]]:
+    """Where among the leaves the one array is that `name` stands for, and which of its numbers each entry is."""
     paths = leaf_names(model)
     _check_known(name, paths)
     places = [i for i, path in enumerate(paths) if _covers(name, path)]
     if len(places) > 1:
         below = ", ".join(paths[i] for i in places)
         raise ValueError(f"frozen: {name!r} stands for several arrays, {below}; name the one that the entries are of")
-    if not jax.tree.leaves(_entrywise(model))[places[0]]:
+    if (numbers := _named_entries(model)[places[0]]) is None:
         raise ValueError(
             f"frozen: single entries of {name!r} cannot be frozen, since it is not stored entry by entry; freeze the "
             "whole (a covariance can be ssm.Diagonal, zeros among probabilities stay zero)"
         )
-    return places[0]
+    return places[0], numbers
 
 
-def _entrywise(model: PyTree, plain: bool = True) -> PyTree:
-    """True at leaves whose every number stands for one of the value's."""
+def _named_entries(model: PyTree) -> list[Int[np.ndarray, "..."] | None]:
+    """For each leaf which of its numbers each entry is, by the parameter that it is of; None where none has a name."""
     is_part = lambda node: isinstance(node, AbstractParameter) and node is not model
-    own = lambda node: _entrywise(node, node.is_entrywise) if is_part(node) else plain
-    return jax.tree.map(own, model, is_leaf=is_part)
+    own = model.named_entries if isinstance(model, AbstractParameter) else numbered
+    each = lambda node: _named_entries(node) if is_part(node) else [own(node)]
+    return [entries for node in jax.tree.leaves(model, is_leaf=is_part) for entries in each(node)]
 
 
 def _check_known(name: str, paths: list[str]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ssm.linalg import square
 from ssm.roots import semidefinite_root
-from ssm.shapes import Array, Float, PyTree, Scalar
+from ssm.shapes import Array, Bool, Float, Int, PyTree, Scalar
 
 # The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,
 # differences and weight decay on a model never make a NaN of a hard zero.
@@ -37,6 +37,10 @@ class AbstractParameter(eqx.Module):
         """The value in the model's own units: an array, or itself where the recursions use the stored form."""
         raise NotImplementedError
 
+    def named_entries(self, leaf: Any) -> Int[np.ndarray, "..."] | None:
+        """Which of the numbers of a leaf each entry is that can be frozen by its index; None where none can."""
+        return numbered(leaf) if self.is_entrywise else None
+
     def free_entries(self) -> PyTree:
         """Which stored numbers are coordinates of the value: moving the others as well adds nothing; all by default."""
         return jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), self)
@@ -46,6 +50,11 @@ class AbstractParameter(eqx.Module):
         is_part = lambda node: isinstance(node, AbstractParameter) and node is not self
         move = lambda part, new: part.moved_to(new) if is_part(part) else new
         return jax.tree.map(move, self, best, is_leaf=is_part)
+
+
+def numbered(leaf: Any) -> Int[np.ndarray, "..."]:
+    """An array of this shape that counts its entries."""
+    return np.arange(np.size(leaf)).reshape(np.shape(leaf))
 
 
 class Simplex(AbstractParameter):
@@ -111,6 +120,11 @@ class AbstractCovariance(AbstractParameter):
         return self
 
     @property
+    def num_dims(self) -> int:
+        """D."""
+        return self.root.shape[-1]
+
+    @property
     def lower(self) -> Float[Array, "*batch D D"]:
         """The lower-triangular square root."""
         raise NotImplementedError
@@ -123,6 +137,14 @@ class AbstractCovariance(AbstractParameter):
     def fitted(self, root: Float[Array, "*batch D D"]) -> Self:
         """That of this structure under which noise of covariance root @ rootᵀ has the highest expected density."""
         raise NotImplementedError
+
+    def entries_among(self, known: Bool[np.ndarray, "D"]) -> PyTree:
+        """This tree with booleans as leaves: True at the numbers that are of these components alone."""
+        raise NotImplementedError
+
+    def tells_apart(self, known: Bool[np.ndarray, "D"]) -> bool:
+        """Whether no variance is of these components and of others."""
+        return True
 
     def wishart(self, degrees: Scalar, scale: Array) -> tuple[Scalar, Float[Array, "D D"]]:
         """n and S of the density of an inverse-Wishart, which is -½ (n log |R| + tr R⁻¹ S) up to a constant."""
@@ -152,6 +174,11 @@ class Covariance(AbstractCovariance):
     def fitted(self, root: Float[Array, "*batch D D"]) -> "Covariance":
         """That of this root."""
         return Covariance(root)
+
+    def entries_among(self, known: Bool[np.ndarray, "D"]) -> PyTree:
+        """Rows and columns."""
+        both: Any = np.outer(known, known)
+        return Covariance(both)
 
     def wishart(self, degrees: Scalar, scale: Float[Array, "D D"]) -> tuple[Scalar, Float[Array, "D D"]]:
         """ν + D + 1, and Ψ."""

@@ -34,7 +34,7 @@ def fixed_view(key: jax.Array) -> ssm.LinearGaussian:
     """A regression whose coefficients walk: the emission matrix is given at every time, the rest is not."""
     model = zoo.linear_gaussian(biases=True, num_inputs=2)(key)
     view = jax.random.normal(jax.random.fold_in(key, 1), (zoo.COVERED, 2, 3))
-    return eqx.tree_at(lambda model: model.emission_matrix, model, view)
+    return eqx.tree_at(lambda model: model._emission_matrix, model, view)
 
 
 # -- the E-step -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ LAYERS = [
         "covariances",
         "freezing",
         "stability",
+        "tying",
         "extras",
         "climbing",
     ],

@@ -14,16 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.emissions.scatter import moments_of
-from ssm.freezing import held_part
+from ssm.freezing import held_part, is_held
 from ssm.linalg import add_up, multiply
 from ssm.logspace import ratio
+from ssm.parameters import numbered
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.regression import Regression
 from ssm.roots import empty_pivots
-from ssm.shapes import Array, Float, Key, Scalar
+from ssm.shapes import Array, Bool, Float, Int, Key, Scalar
 from ssm.stability import Stable, is_stable
 from ssm.steps import Step, flatten_steps, seen_steps
+from ssm.tying import Tied
 
 
 class Moments(NamedTuple):
@@ -187,33 +189,58 @@ def _each(function: Callable[[Regression, str], Regression], statistics: Moments
 
 def maximise(model: Any, statistics: Moments, frozen: frozenset[str]) -> Any:
     """The model with every parameter that is constant in time, and not frozen, where it maximises Q."""
-    found, whole = {}, {name.split(".")[0] for name in frozen if not name.endswith("]")}
+    found = {}
     for name, part in parts(model).items():
         widths = [block.shape[1] for block in part.blocks.values()]
-        held = [held_part(block, getattr(model, block).shape, frozen) for block in part.blocks]
-        held = [mask.reshape(array.shape) for mask, array in zip(held, part.blocks.values(), strict=True)]
-        free = ~np.concatenate([np.zeros((len(part.root), 0), bool), *held], axis=1)
+        free, numbers = _entries(model, part, frozen)
+        covariance = getattr(model, f"_{name}_covariance")
         sums = getattr(statistics, name).total()
         beforehand = _beforehand(model, name, free.shape[1])
         sums = sums if beforehand is None else sums.plus(beforehand)
         bound = model.stable and name == "transition"
         inside = (lambda coefficients: is_stable(coefficients[:, : len(coefficients)])) if bound else None
-        coefficients, root = sums.maximise(free, f"{name}_covariance" in whole, inside)
+        keep = is_held(covariance, f"{name}_covariance", frozen)
+        coefficients, root = sums.maximise(free, keep, inside, numbers)
         ends = np.cumsum(widths)
         for block, end, width in zip(part.blocks, ends, widths, strict=True):
             found[block] = coefficients[:, end - width : end].reshape(getattr(model, block).shape)
         if name == "initial" and model.diffuse is not None:  # what is not read stays as it is
             found["initial_mean"] = jnp.where(model.known, found["initial_mean"], model.initial_mean)
-            root = jnp.where(model.known[:, None], root, model._initial_covariance.lower)
-        found[f"_{name}_covariance"] = getattr(model, f"_{name}_covariance").fitted(root)
+            root = jnp.where(model.known[:, None], root, covariance.lower)
+        found[f"_{name}_covariance"] = covariance.fitted(root)
     return _replaced(model, found)
 
 
+def _entries(model: Any, part: Part, frozen: frozenset[str]) -> tuple[Bool[np.ndarray, "N J"], Int[np.ndarray, "N J"]]:
+    """Which entries of the coefficients of a regression are free, and which parameter of it each of them is."""
+    shape, count = (len(part.root), 0), 0
+    free: list[Any] = [np.zeros(shape, bool)]
+    numbers: list[Any] = [np.zeros(shape, int)]
+    for name, block in part.blocks.items():
+        stored, entries = _stored(model, name), getattr(model, name)
+        own = stored.named_entries(stored.numbers) if isinstance(stored, Tied) else numbered(entries)
+        free.append(~held_part(name, entries.shape, frozen).reshape(block.shape))
+        numbers.append(count + own.reshape(block.shape))
+        count += block.size
+    return np.concatenate(free, axis=1), np.concatenate(numbers, axis=1)
+
+
+def _stored(model: Any, name: str) -> Any:
+    """A parameter as it is stored."""
+    return getattr(model, f"_{name}", getattr(model, name))
+
+
 def _replaced(model: Any, found: dict[str, Any]) -> Any:
-    if "transition_matrix" in found:
-        matrix = found.pop("transition_matrix")
-        found["_transition_matrix"] = Stable.of(matrix) if model.stable else matrix
-    return eqx.tree_at(lambda model: [getattr(model, name) for name in found], model, list(found.values()))
+    """The model with these parameters, each in its own form."""
+    new: dict[str, Any] = {}
+    for name, best in found.items():
+        stored = _stored(model, name)
+        if name == "transition_matrix" and model.stable:
+            best = Stable.of(best)
+        elif isinstance(stored, Tied):
+            best = stored.fitted(best)
+        new[f"_{name}" if hasattr(model, f"_{name}") else name] = best
+    return eqx.tree_at(lambda model: [getattr(model, name) for name in new], model, list(new.values()))
 
 
 def restart(model: Any, key: Key, steps: Step) -> Any:
@@ -240,6 +267,10 @@ def restart(model: Any, key: Key, steps: Step) -> Any:
         "emission_bias": mean,
     }
     drawn = {name: array for name, array in drawn.items() if name in known}
+    if "transition_matrix" in drawn and isinstance(model._transition_matrix, Tied):
+        # The mean of entries of a turn may be more than a turn.
+        matrix = model._transition_matrix.fitted(drawn["transition_matrix"]).entries
+        drawn["transition_matrix"] = matrix * (memory / jnp.maximum(memory, jnp.linalg.norm(matrix, ord=2)))
     scales = {
         "_initial_covariance": jnp.ones(size, dtype),
         "_transition_covariance": jnp.sqrt(1 - memory**2) * jnp.ones(size, dtype),

@@ -13,6 +13,7 @@ from ssm.parameters import AbstractCovariance, Covariance
 from ssm.roots import empty_pivots, solve_lower, solve_lower_transposed, triangular_root
 from ssm.shapes import Array, Bool, Float, PyTree
 from ssm.stability import Stable
+from ssm.tying import Tied
 
 
 class Dynamics(NamedTuple):
@@ -104,6 +105,14 @@ def in_time(name: str, array: Any, axes: tuple) -> Any:
     return checks.real(name, array, axes if np.ndim(array) != len(axes) + 1 else ("T", *axes))
 
 
+def coefficients(name: str, array: Any, axes: tuple) -> Any:
+    """As `in_time`, or constant with tied entries."""
+    if isinstance(array, Tied):
+        checks.shape(name, array.entries, axes)
+        return array
+    return in_time(name, array, axes)
+
+
 def covariance_of(name: str, array: Any, axes: tuple) -> AbstractCovariance:
     """A covariance with or without a leading axis T, or one with structure; the initial one has no such axis."""
     if isinstance(array, AbstractCovariance):
@@ -114,8 +123,10 @@ def covariance_of(name: str, array: Any, axes: tuple) -> AbstractCovariance:
     return Covariance.of(checks.covariance(name, array, ("T", *axes) if timed else axes))
 
 
-def stable_matrix(matrix: Float[Array, "*T D D"]) -> Stable:
-    """A transition matrix that stays stable; ValueError for one that varies in time or is not."""
+def stable_matrix(matrix: Tied | Float[Array, "*T D D"]) -> Stable:
+    """A transition matrix that stays stable; ValueError for one that varies in time, has ties or is not."""
+    if isinstance(matrix, Tied):
+        raise ValueError("stable: a transition_matrix with tied entries cannot be kept stable; leave out one of them")
     if matrix.ndim != 2:
         raise ValueError("stable: a transition_matrix that varies in time cannot be kept stable")
     if checks.is_concrete(matrix):

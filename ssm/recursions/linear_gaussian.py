@@ -25,22 +25,23 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
 
     Shapes: (D,), (D, D), (D, D), (D, D), (N, D), (N, N); biases (D,) and (N,); inputs (D, U) and (N, U). All but
     the initial two may have a leading axis T; entry t then leads into, or is seen at, time t (entry 0 of a
-    transition moves nothing). Covariances may be singular; given as `ssm.Diagonal(variances)` or
-    `ssm.Spherical(variance, size)`, they stay so in every fit. Raises ValueError when shapes disagree and for
-    asymmetric or indefinite covariances.
+    transition moves nothing). Covariances may be singular; given as `ssm.Diagonal(variances)`,
+    `ssm.Spherical(variance, size)` or `ssm.BlockDiagonal(blocks)`, they stay so in every fit, and so do matrices,
+    inputs and biases given as `ssm.Tied(values, groups)`, entries of which are one parameter. Raises ValueError when
+    shapes disagree and for asymmetric or indefinite covariances.
 
     The belief is (mean, triangular root); in order, every step makes stacked roots triangular, which keeps
     covariances positive semi-definite in float32 (Kailath, Sayed & Hassibi 2000, ch. 12). With constant matrices and
     nothing missing, covariances come to rest and means are walked side by side (`ssm.schedules.SideBySide`).
 
     EM fits all that is constant in time and not frozen, in closed form; where single entries are frozen
-    (`ssm.fit(..., frozen={"transition_matrix": mask})`), first the coefficients and then the noise, each given the
-    other. It keeps the range of a singular covariance, so that a component without noise keeps its row of the matrix,
-    too; it leaves parameters that vary in time as they are, and beside a noise covariance that does, the matrix, bias
-    and input of the same equation. SGD and LBFGS move all of them. With priors (`ssm.RegressionPrior`) all of them
-    climb the posterior. `stable`: all eigenvalues of a constant transition matrix stay inside the unit circle, for SGD
-    and LBFGS by the way it is stored (Ansley & Kohn 1986), for EM by a shorter step where the M-step leaves them, which
-    still rises, but may come to rest on the border before the maximum.
+    (`ssm.fit(..., frozen={"transition_matrix": mask})`) or tied, first the coefficients and then the noise, each given
+    the other (Holmes 2013). It keeps the range of a singular covariance, so that a component without noise keeps its
+    row of the matrix, too; it leaves parameters that vary in time as they are, and beside a noise covariance that does,
+    the matrix, bias and input of the same equation. SGD and LBFGS move all of them. With priors (`ssm.RegressionPrior`)
+    all of them climb the posterior. `stable`: all eigenvalues of a constant transition matrix stay inside the unit
+    circle, for SGD and LBFGS by the way it is stored (Ansley & Kohn 1986), for EM by a shorter step where the M-step
+    leaves them, which still rises, but may come to rest on the border before the maximum.
 
     `diffuse` (D,), True where nothing at all is known of a state of x_1, whose entries of the initial mean and
     covariance are then not read: variance κ → ∞, exactly (Koopman 1997; `ssm.diffuse`). Every observed component that

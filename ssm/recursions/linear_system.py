@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.covariances import Spherical
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.linalg import multiply
 from ssm.model import AbstractStateSpace
-from ssm.parameters import AbstractCovariance, AbstractPartlyRead, AbstractRewritten, value
+from ssm.parameters import AbstractCovariance, AbstractPartlyRead, AbstractRewritten
 from ssm.recursions import correlated
 from ssm.recursions.correlated import CrossCovariance
 from ssm.recursions.costate import Varying
@@ -21,6 +20,7 @@ from ssm.recursions.gaussian_steps import (
     Dynamics,
     Known,
     at_times,
+    coefficients,
     covariance_of,
     filled,
     in_time,
@@ -34,6 +34,7 @@ from ssm.recursions.regression_prior import RegressionPrior
 from ssm.shapes import Array, Bool, Float
 from ssm.stability import Stable
 from ssm.steps import Step, partly_missing
+from ssm.tying import Tied, untied
 
 
 class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
@@ -41,15 +42,15 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
 
     initial_mean: Float[Array, "D"]
     _initial_covariance: AbstractCovariance
-    _transition_matrix: Stable | Float[Array, "*T D D"]
+    _transition_matrix: Stable | Tied | Float[Array, "*T D D"]
     _transition_covariance: AbstractCovariance
-    emission_matrix: Float[Array, "*T N D"]
+    _emission_matrix: Tied | Float[Array, "*T N D"]
     _emission_covariance: AbstractCovariance  # beside a cross-covariance, of what is not shared with the state's noise
     _cross_covariance: CrossCovariance | None
-    transition_bias: Float[Array, "*T D"] | None
-    emission_bias: Float[Array, "*T N"] | None
-    transition_input: Float[Array, "*T D U"] | None
-    emission_input: Float[Array, "*T N U"] | None
+    _transition_bias: Tied | Float[Array, "*T D"] | None
+    _emission_bias: Tied | Float[Array, "*T N"] | None
+    _transition_input: Tied | Float[Array, "*T D U"] | None
+    _emission_input: Tied | Float[Array, "*T N U"] | None
     initial_prior: RegressionPrior | None
     transition_prior: RegressionPrior | None
     emission_prior: RegressionPrior | None
@@ -60,14 +61,14 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
         self,
         initial_mean: Array,
         initial_covariance: Array | AbstractCovariance,
-        transition_matrix: Array,
+        transition_matrix: Array | Tied,
         transition_covariance: Array | AbstractCovariance,
-        emission_matrix: Array,
+        emission_matrix: Array | Tied,
         emission_covariance: Array | AbstractCovariance,
-        transition_bias: Array | None = None,
-        emission_bias: Array | None = None,
-        transition_input: Array | None = None,
-        emission_input: Array | None = None,
+        transition_bias: Array | Tied | None = None,
+        emission_bias: Array | Tied | None = None,
+        transition_input: Array | Tied | None = None,
+        emission_input: Array | Tied | None = None,
         diffuse: Array | None = None,
         initial_prior: RegressionPrior | None = None,
         transition_prior: RegressionPrior | None = None,
@@ -78,17 +79,17 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
         self.initial_mean = checks.real("initial_mean", initial_mean, ("D",))
         state = self.initial_mean.shape[0]
         self._initial_covariance = covariance_of("initial_covariance", initial_covariance, (state, state))
-        matrix = in_time("transition_matrix", transition_matrix, (state, state))
+        matrix = coefficients("transition_matrix", transition_matrix, (state, state))
         self._transition_matrix, self.stable = stable_matrix(matrix) if stable else matrix, stable
         self._transition_covariance = covariance_of("transition_covariance", transition_covariance, (state, state))
-        self.emission_matrix = in_time("emission_matrix", emission_matrix, ("N", state))
+        self._emission_matrix = coefficients("emission_matrix", emission_matrix, ("N", state))
         seen = self.emission_matrix.shape[-2]
         self._emission_covariance = covariance_of("emission_covariance", emission_covariance, (seen, seen))
-        self.transition_bias = in_time("transition_bias", transition_bias, (state,))
-        self.emission_bias = in_time("emission_bias", emission_bias, (seen,))
-        self.transition_input = in_time("transition_input", transition_input, (state, "U"))
+        self._transition_bias = coefficients("transition_bias", transition_bias, (state,))
+        self._emission_bias = coefficients("emission_bias", emission_bias, (seen,))
+        self._transition_input = coefficients("transition_input", transition_input, (state, "U"))
         inputs = "U" if self.transition_input is None else self.transition_input.shape[-1]
-        self.emission_input = in_time("emission_input", emission_input, (seen, inputs))
+        self._emission_input = coefficients("emission_input", emission_input, (seen, inputs))
         self._cross_covariance = None
         cross = in_time("cross_covariance", cross_covariance, (state, seen))
         time_axis([*self._timed(), ("cross_covariance", cross, 2)])
@@ -100,15 +101,12 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
             noises = self._transition_covariance, self._emission_covariance
             self._cross_covariance, self._emission_covariance = correlated.split(cross, *noises)
         self.diffuse = states("diffuse", diffuse, state)
-        if self.diffuse is not None and (initial_prior is not None or isinstance(self._initial_covariance, Spherical)):
-            raise ValueError(
-                "diffuse: initial entries of diffuse states are not read, which an initial_prior and one variance for "
-                "all states (ssm.Spherical) do not know; give the others' variances, ssm.Diagonal, without a prior"
-            )
+        if self.diffuse is not None:
+            _check_start(self._initial_covariance, self.known, initial_prior)
         fits = lambda name, prior, *regression: None if prior is None else prior.check(name, *regression)
         start, moves = self._initial_covariance, self._transition_covariance
         self.initial_prior = fits("initial_prior", initial_prior, self.initial_mean[:, None], start)
-        self.transition_prior = fits("transition_prior", transition_prior, matrix, moves)
+        self.transition_prior = fits("transition_prior", transition_prior, self.transition_matrix, moves)
         self.emission_prior = fits("emission_prior", emission_prior, self.emission_matrix, self._emission_covariance)
 
     # -- parameters -------------------------------------------------------------------------------------------
@@ -126,10 +124,10 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
 
     def entries_read(self, entries: Any) -> Any:
         """All but the initial ones of diffuse states."""
-        known, both = self.known, np.outer(self.known, self.known)
         start = lambda model: (model.initial_mean, model._initial_covariance)
-        covariance = jax.tree.map(lambda e: e & (both if e.ndim == 2 else known), entries._initial_covariance)
-        return eqx.tree_at(start, entries, (entries.initial_mean & known, covariance))
+        among = self._initial_covariance.entries_among(self.known)
+        covariance = jax.tree.map(lambda entry, read: entry & read, entries._initial_covariance, among)
+        return eqx.tree_at(start, entries, (entries.initial_mean & self.known, covariance))
 
     @property
     def initial_covariance(self) -> Float[Array, "D D"]:
@@ -139,7 +137,32 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
     @property
     def transition_matrix(self) -> Float[Array, "*T D D"]:
         """F."""
-        return value(self._transition_matrix)
+        return untied(self._transition_matrix)
+
+    @property
+    def emission_matrix(self) -> Float[Array, "*T N D"]:
+        """H."""
+        return untied(self._emission_matrix)
+
+    @property
+    def transition_bias(self) -> Float[Array, "*T D"] | None:
+        """What is added to the state."""
+        return untied(self._transition_bias)
+
+    @property
+    def emission_bias(self) -> Float[Array, "*T N"] | None:
+        """What is added to the observation."""
+        return untied(self._emission_bias)
+
+    @property
+    def transition_input(self) -> Float[Array, "*T D U"] | None:
+        """What u_t is multiplied by on its way into the state."""
+        return untied(self._transition_input)
+
+    @property
+    def emission_input(self) -> Float[Array, "*T N U"] | None:
+        """What u_t is multiplied by on its way into the observation."""
+        return untied(self._emission_input)
 
     @property
     def transition_covariance(self) -> Float[Array, "*T D D"]:
@@ -278,3 +301,13 @@ class LinearSystem(AbstractStateSpace, AbstractPartlyRead, AbstractRewritten):
         """N(H x + d, R)."""
         matrix, offset, root = self._emission(u)
         return multivariate_normal(multiply(matrix, state) + offset, root)
+
+
+def _check_start(covariance: AbstractCovariance, known: Bool[np.ndarray, "D"], prior: RegressionPrior | None) -> None:
+    """ValueError where a number is of diffuse states and of others."""
+    if prior is None and covariance.tells_apart(known):
+        return
+    raise ValueError(
+        "diffuse: initial entries of diffuse states are not read, which an initial_prior and one variance for states "
+        "of both kinds (ssm.Spherical) do not know; give the others' variances, ssm.Diagonal, without a prior"
+    )

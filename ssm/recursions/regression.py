@@ -14,8 +14,9 @@ import numpy as np
 
 from ssm.emissions.numeric import solve_semidefinite
 from ssm.linalg import add_up, multiply, square
+from ssm.parameters import numbered
 from ssm.roots import empty_pivots, semidefinite_root, solve_lower
-from ssm.shapes import Array, Bool, Float, Scalar
+from ssm.shapes import Array, Bool, Float, Int, Scalar
 from ssm.trees import AbstractSums, times
 
 
@@ -100,24 +101,33 @@ class Regression(AbstractSums):
         return jnp.where(jnp.any(empty & (leftover > rounding)), -jnp.inf, density)
 
     def maximise(
-        self, free: np.ndarray, keep_noise: bool, allowed: Callable[[Array], Array] | None = None
+        self,
+        free: np.ndarray,
+        keep_noise: bool,
+        allowed: Callable[[Array], Array] | None = None,
+        numbers: Int[np.ndarray, "N J"] | None = None,
     ) -> tuple[Float[Array, "N J"], Float[Array, "N N"]]:
         """Coefficients and root that maximise `log_prob`: least squares, and what it leaves.
 
         `free` (J,) or (N, J) says which columns or entries of the coefficients move; the others stay as they are, and
-        so do those along which z does not vary. The new noise lies in the range of the old one. Where only some entries
-        of a column move, the coefficients are best under the old noise, and the noise is best beside the new
-        coefficients (Meng & Rubin 1993). Where the least squares are not `allowed`, the step to them is halved until it
-        is, at most 16 times: less of a gain, but one, since `log_prob` is concave in the coefficients.
+        so do those along which z does not vary. Entries of the same one of `numbers` move by the same, and stay where
+        one of them does; by default each has its own. The new noise lies in the range of the old one. Where only some
+        entries of a column move, or some move together, the coefficients are best under the old noise, and the noise is
+        best beside the new coefficients (Meng & Rubin 1993). Where the least squares are not `allowed`, the step to
+        them is halved until it is, at most 16 times: less of a gain, but one, since `log_prob` is concave in the
+        coefficients.
         """
         free = np.broadcast_to(free, self.cross.shape)
+        numbers = numbered(free) if numbers is None else numbers
+        free = ~np.isin(numbers, numbers[~free])
         columns = np.flatnonzero(free.any(axis=0))
-        held = ~free[:, columns]
+        held, numbers = ~free[:, columns], numbers[:, columns]
         inside, across = self.regressors[np.ix_(columns, columns)], self.cross[:, columns]
         # In units of the noise, from where the coefficients are.
         step = solve_semidefinite(inside, across.T).T if columns.size else across
-        if held.any():
-            step = step - self._pulled(step, inside, held)
+        bonds = _bonds(held, numbers)
+        if len(bonds[0]):
+            step = step - self._pulled(step, inside, *bonds)
         whole = jnp.zeros_like(self.coefficients).at[:, columns].set(jnp.where(held, 0, multiply(self.root, step)))
         if allowed is not None:
             share = _largest_share(lambda share: allowed(self.coefficients + share * whole), step.dtype)
@@ -134,18 +144,23 @@ class Regression(AbstractSums):
         return jnp.where(some, coefficients, self.coefficients), root
 
     def _pulled(
-        self, step: Float[Array, "N J"], inside: Float[Array, "J J"], held: Bool[np.ndarray, "N J"]
+        self,
+        step: Float[Array, "N J"],
+        inside: Float[Array, "J J"],
+        bonds: Float[np.ndarray, "M P"],
+        i: Int[np.ndarray, "P"],
+        j: Int[np.ndarray, "P"],
     ) -> Float[Array, "N J"]:
-        """What to take from a step of the coefficients, in units of the noise, so that entries `held` do not move.
+        """What to take from a step of the coefficients, in units of the noise, so that `bonds` of its entries are zero.
 
-        With a multiplier λ for each of them, root times this is R Λ Z⁻¹, R the covariance of the noise and Z the
-        moments of the regressors, so λ solves (R Λ Z⁻¹)_ij = (root step)_ij there: the least squares under constraints
-        of Holmes (2013), in a form that divides by no noise.
+        With a multiplier λ for each of them, Λ = bondsᵀ λ at the entries, root times this is R Λ Z⁻¹, R the covariance
+        of the noise and Z the moments of the regressors, so λ solves bonds (R Λ Z⁻¹)_ij = bonds (root step)_ij: the
+        least squares under constraints of Holmes (2013), in a form that divides by no noise.
         """
-        i, j = np.nonzero(held)
-        inverse = solve_semidefinite(inside, jnp.eye(len(inside), dtype=inside.dtype))
-        products = square(self.root)[np.ix_(i, i)] * inverse[np.ix_(j, j)]
-        multipliers = jnp.zeros_like(step).at[i, j].set(solve_semidefinite(products, multiply(self.root, step)[i, j]))
+        bind, inverse = jnp.asarray(bonds, step.dtype), _inverse(inside)
+        products = multiply(bind, square(self.root)[np.ix_(i, i)] * inverse[np.ix_(j, j)], bind.T)
+        multipliers = solve_semidefinite(products, multiply(bind, multiply(self.root, step)[i, j]))
+        multipliers = jnp.zeros_like(step).at[i, j].set(multiply(multipliers, bind))
         return multiply(self.root.T, multipliers, inverse)
 
     def blend(self, other: "Regression", rate: Array) -> "Regression":
@@ -165,6 +180,35 @@ class Regression(AbstractSums):
         mixed = multiply(across, move.T)
         squares = multiply(self.root, self.noise, self.root.T) + multiply(move, self.regressors, move.T)
         return across - multiply(move, self.regressors), squares - mixed - mixed.T
+
+
+def _bonds(
+    held: Bool[np.ndarray, "N J"], numbers: Int[np.ndarray, "N J"]
+) -> tuple[Float[np.ndarray, "M P"], Int[np.ndarray, "P"], Int[np.ndarray, "P"]]:
+    """Combinations of entries (i, j) of a step that are zero: those held, and differences of those of one number."""
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    first, still = first[which.ravel()], held.ravel()
+    follows = np.flatnonzero((first != np.arange(held.size)) & ~still)
+    bound = np.concatenate([np.flatnonzero(still), follows])
+    bonds = np.zeros((len(bound), held.size))
+    bonds[np.arange(len(bound)), bound] = 1
+    bonds[len(bound) - len(follows) + np.arange(len(follows)), first[follows]] = -1
+    used = np.flatnonzero(bonds.any(axis=0))
+    i, j = np.unravel_index(used, held.shape)
+    return bonds[:, used], i, j
+
+
+def _inverse(inside: Float[Array, "J J"]) -> Float[Array, "J J"]:
+    """Z⁻¹, where regressors that depend on those before them have a little of their own.
+
+    Their coefficients do not move by themselves, since nothing is gained by it; but with others to which they are
+    bound they do, at next to no cost.
+    """
+    spread = jnp.diagonal(inside)
+    spread = jnp.where(spread > 0, spread, 1)
+    scaled = inside / jnp.sqrt(spread[:, None] * spread)
+    little = jnp.where(empty_pivots(semidefinite_root(scaled)), jnp.sqrt(jnp.finfo(inside.dtype).eps) * spread, 0)
+    return solve_semidefinite(inside + jnp.diag(little), jnp.eye(len(inside), dtype=inside.dtype))
 
 
 def _largest_share(allowed: Callable[[Array], Array], dtype: jnp.dtype) -> Scalar:
