@@ -153,8 +153,8 @@ def test_least_squares_hold_single_entries(rank: int) -> None:
 def around_others(moments: Regression, other: Regression) -> tuple:
     """Moments of rank one after an M-step and under a noise of another range; `other` around the first, and both."""
     coefficients, root = moments.maximise(np.ones(4, bool), keep_noise=False)
-    elsewhere = moments.root.at[0, 0].add(1)
-    scores = [moments.log_prob(moments.coefficients, each) for each in (moments.root, elsewhere)]
+    less, more = moments.root.at[0, 0].multiply(0.5), moments.root.at[0, 0].add(1)
+    scores = [moments.log_prob(moments.coefficients, each) for each in (moments.root, less, more)]
     moved = other.about(coefficients, jnp.tril(other.coefficients[:, :3]))
     stacked = jax.tree.map(
         lambda *leaves: jnp.stack(leaves),
@@ -166,12 +166,12 @@ def around_others(moments: Regression, other: Regression) -> tuple:
 
 def test_a_singular_noise_keeps_its_range_and_moments_do_not_depend_on_what_they_are_around() -> None:
     moments, other = random_regression(rank=1), random_regression()
-    root, (before, elsewhere, after), moved, four = around_others(moments, other)
+    root, (before, *elsewhere, after), moved, four = around_others(moments, other)
     np.testing.assert_array_equal(root[:, 1:], 0)
     ratios = root[:, 0] / moments.root[:, 0]
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-12)
     assert np.isfinite(before) and after > before
-    assert elsewhere == -jnp.inf  # the targets leave its range
+    assert elsewhere == [-jnp.inf, -jnp.inf]  # the targets leave its range
     for name in ("targets", "across"):
         np.testing.assert_allclose(getattr(moved, name), getattr(other, name), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(getattr(four, name), 4 * getattr(other, name), rtol=1e-9, atol=1e-9)

@@ -95,9 +95,10 @@ class Regression(AbstractSums):
         dimension = (len(root) - jnp.sum(empty)).astype(root.dtype)
         constant = jnp.sum(jnp.log(pivots)) + dimension * 0.5 * jnp.log(2 * jnp.pi).astype(root.dtype)
         density = -jnp.trace(seen.noise) / 2 - self.count * constant
-        squares = jnp.diagonal(self._residual(coefficients)[1])
-        leftover = squares - jnp.diagonal(multiply(root, seen.noise, root.T))
-        rounding = jnp.sqrt(jnp.finfo(root.dtype).eps) * (squares + self.count * jnp.sum(root**2, axis=1))
+        squares, eye = self._residual(coefficients)[1], jnp.eye(len(root), dtype=root.dtype)
+        outside = eye - multiply(root, solve_lower(root, eye))
+        leftover = jnp.diagonal(multiply(outside, squares, outside.T))
+        rounding = jnp.sqrt(jnp.finfo(root.dtype).eps) * (jnp.diagonal(squares) + self.count * jnp.sum(root**2, axis=1))
         return jnp.where(jnp.any(empty & (leftover > rounding)), -jnp.inf, density)
 
     def maximise(
