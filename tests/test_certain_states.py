@@ -15,14 +15,14 @@ TOTAL = 300
 MOVING_AVERAGE = np.array([[0.7, 1.0], [0.0, 0.0]]), np.array([[1.0], [0.5]])
 
 
-def moving_average(constant: bool) -> ssm.LinearGaussian:
-    """An ARMA(1, 1), seen without noise, and beside it a level that nothing moves, known to within 1e3 at first.
+def moving_average(constant: bool, blur: float = 0.0) -> ssm.LinearGaussian:
+    """An ARMA(1, 1), seen without noise unless there is `blur`, and beside it a level that nothing moves, known to within 1e3 at first.
 
     What is drawn of that level is learnt from all of its observations: most of it is not certain for long.
     """
     matrix, noise = MOVING_AVERAGE
     if not constant:
-        return ssm.LinearGaussian(np.zeros(2), np.eye(2), matrix, noise @ noise.T, np.eye(1, 2), np.zeros((1, 1)))
+        return ssm.LinearGaussian(np.zeros(2), np.eye(2), matrix, noise @ noise.T, np.eye(1, 2), blur * np.eye(1))
     whole, moves = np.eye(3), np.zeros((3, 3))
     whole[:2, :2], moves[:2, :2] = matrix, noise @ noise.T
     start, look = np.diag([1.0, 1.0, 1e6]), np.array([[1.0, 0, 0.1]])
@@ -56,15 +56,16 @@ def test_smoothing_is_that_of_the_joint_distribution(constant: bool, schedule: s
 
 
 @pytest.mark.usefixtures("float64")
-def test_draws_have_the_spread_that_is_left() -> None:
-    model, ys, draws = moving_average(False), np.random.default_rng(3).normal(size=(TOTAL, 1)), 2000
+@pytest.mark.parametrize("noise", [0.0, 0.25])
+def test_draws_have_the_spread_that_is_left(noise: float) -> None:
+    model, ys, draws = moving_average(False, noise), np.random.default_rng(3).normal(size=(TOTAL, 1)), 2000
     paths = np.asarray(ssm.posterior_sample(model, jax.random.key(0), ys, draws, mask=gaps()))
     means, variances = truth(model, ys, gaps())
     doubt = np.sqrt(np.maximum(variances, 1e-15))  # which is what the oracle knows of variances
     # Five standard errors of a mean and of a variance; what is certain is so to rounding.
     assert (np.abs(paths.mean(0) - means) <= 5 / np.sqrt(draws) * doubt + 1e-12).all()
     assert (np.abs(paths.var(0) - variances) <= 5 * np.sqrt(2 / draws) * variances + 1e-12).all()
-    assert (doubt[:, 1] > 0.1).any() and (doubt[:, 1] < 1e-7).any()  # there are both
+    assert (doubt[:, 1] > 0.1).any() and (doubt[:, 1] < 1e-7).any() == (noise == 0)  # there are both
 
 
 def vague(dtype: type) -> tuple[ssm.LinearGaussian, np.ndarray, np.ndarray]:

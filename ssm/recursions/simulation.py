@@ -35,7 +35,8 @@ def draws(
     expected = costate.smoothed_means(filtered, costate.costates(seen, steps, Sequential()))
 
     def path(key: Key) -> Float[Array, "T D"]:
-        noises = jax.vmap(lambda step, key: _noises(model, step, key))(steps, jax.random.split(key, len(steps.t)))
+        # Keys are folded from the times, so that draws do not depend on T.
+        noises = jax.vmap(lambda step: _noises(model, step, jax.random.fold_in(key, step.t)))(steps)
         walked = dataclasses.replace(steps, u=Walked(seen, noises), y=None, observed=None)
         before, after = scan(Errors(), walked, save=lambda saved: (saved.predicted.state, saved.filtered.state))[1]
         surprise = jax.vmap(lambda seen, error, noise: multiply(seen.look, error) + multiply(seen.gains.whiten, noise))
