@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.derivatives import CustomDerivative
 from ssm.linalg import matrix_times_column, multiply, multiply_small
 from ssm.roots import FEW, triangular_root
 from ssm.shapes import Array, Float, Scalar
@@ -25,7 +26,7 @@ def _at_once(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Ar
     return lower[:seen, :seen], lower[seen:, :seen], lower[seen:, seen:]
 
 
-@jax.custom_jvp
+@CustomDerivative
 def _by_component(matrix: Array, root: Array, noise: Array) -> tuple[Array, Array, Array]:
     """As `condition`, without a factorisation: what a component explains is taken out of all rows in closed form.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from ssm.derivatives import CustomDerivative
 from ssm.linalg import multiply
 from ssm.shapes import Array, Bool, Float
 from ssm.trees import widen
@@ -13,7 +14,7 @@ from ssm.trees import widen
 SMALL_ROOT, FEW = 8, 4
 
 
-@jax.custom_jvp
+@CustomDerivative
 def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = M Mᵀ and a non-negative diagonal, without forming M Mᵀ.
 
