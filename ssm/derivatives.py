@@ -39,7 +39,7 @@ class CustomDerivative:
         self.derivative = derivative
         return derivative
 
-    def __call__(self, *arrays: Array) -> Any:
+    def __call__(self, *arrays: Any) -> Any:
         """The value."""
         found = self.whole.bind(*arrays, axes=())
         return found[0] if len(found) == 1 else tuple(found)
@@ -49,18 +49,18 @@ class CustomDerivative:
         """Jitted, so that it is traced once per shape."""
         return jax.jit(_mapped(lambda *arrays: _flat(self.function(*arrays)), axes))
 
-    def _evaluate(self, *arrays: Array, axes: Axes) -> Sequence[Array]:
+    def _evaluate(self, *arrays: Any, axes: Axes) -> Sequence[Array]:
         return self._compiled(axes)(*arrays)
 
     def _abstract(self, *shapes: Any, axes: Axes) -> Any:
         return self._compiled(axes).trace(*shapes).jaxpr.out_avals
 
-    def _batched(self, arrays: Sequence[Array], mapped: Sequence[Any], *, axes: Axes) -> tuple[Any, list[int]]:
+    def _batched(self, arrays: Sequence[Any], mapped: Sequence[Any], *, axes: Axes) -> tuple[Any, list[int]]:
         found = self.whole.bind(*arrays, axes=(*axes, tuple(mapped)))
         return found, [0] * len(found)
 
-    def _differentiated(self, primals: Sequence[Array], tangents: Sequence[Any], *, axes: Axes) -> tuple[Any, Any]:
-        def both(*arrays: Array) -> tuple[Any, Any]:
+    def _differentiated(self, primals: Sequence[Any], tangents: Sequence[Any], *, axes: Axes) -> tuple[Any, Any]:
+        def both(*arrays: Any) -> tuple[Any, Any]:
             value, change = self.derivative(arrays[: len(primals)], arrays[len(primals) :])
             return _flat(value), _flat(change)
 

@@ -122,3 +122,49 @@ def test_first_derivatives_of_the_smoother(missing: bool) -> None:
     np.testing.assert_allclose(
         ours, extrapolated(lambda step: slope(lambda move: setting.truth(move)[1], step)), **CLOSE
     )
+
+
+@CustomDerivative
+def marked(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """With a derivative that is not that of the code: 3 times the value, by x."""
+    return jnp.sin(x), x * y
+
+
+@marked.defjvp
+def marked_slope(primals: tuple, tangents: tuple) -> tuple:
+    (x, y), (change, other) = primals, tangents
+    first, second = marked(x, y)
+    return (first, second), (3 * first * change, change * y + x * other)
+
+
+WAYS: dict[str, Callable] = {
+    "plainly": lambda x: marked(x, x)[0],
+    "in a scan": lambda x: jax.lax.scan(lambda carry, _: (marked(carry, carry)[0], None), x, None, length=1)[0],
+    "many in a scan": lambda x: WAYS["in a scan"](jnp.stack([x, x]))[0],
+    "a scan of each": lambda x: jax.vmap(WAYS["in a scan"])(jnp.stack([x, x]))[0],
+    "checkpointed": lambda x: jax.lax.map(jax.checkpoint(lambda each: marked(each, each)[0]), x[None])[0],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_own_derivatives_are_kept_to_any_order(way: str) -> None:
+    gradient = jax.grad(WAYS[way])
+
+    @jax.jit
+    def all_orders(x: jax.Array) -> tuple[jax.Array, ...]:
+        by_reverse = jax.grad(gradient)(x)
+        second, third = jax.jvp(lambda x: jax.jvp(gradient, (x,), (1.0,))[1], (x,), (1.0,))
+        return gradient(x), by_reverse, second, third
+
+    value = np.sin(0.7)
+    np.testing.assert_allclose(all_orders(jnp.asarray(0.7)), value * np.array([3, 9, 9, 27]), rtol=1e-14)
+
+
+def test_own_derivatives_are_mapped_along_any_axis() -> None:
+    x, y = np.arange(6.0).reshape(2, 3), np.arange(8.0).reshape(4, 2)
+    inner = jax.vmap(marked, in_axes=(1, None))  # over the columns of x
+    found = jax.jit(jax.vmap(inner, in_axes=(None, 0)))(x, y)  # over the rows of y
+    np.testing.assert_allclose(found[0], np.broadcast_to(np.sin(x.T), (4, 3, 2)), rtol=1e-15)
+    np.testing.assert_array_equal(found[1], x.T[None] * y[:, None])
+    change = lambda matrix: jax.jvp(jax.vmap(inner, in_axes=(None, 0)), (matrix, y), (np.ones_like(x), 0 * y))[1][0]
+    np.testing.assert_allclose(change(x), 3 * found[0], rtol=1e-15)

@@ -15,6 +15,7 @@ LAYERS = [
         "trees",
         "logspace",
         "linalg",
+        "derivatives",
         "roots",
         "conditioning",
         "checks",
