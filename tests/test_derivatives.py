@@ -101,7 +101,7 @@ SINGULAR = {
 }
 LARGE = {
     "many seen": {"size": 4, "seen": 5, "driven": 2},
-    "many states": {"size": 10, "seen": 1, "driven": 3},
+    "many states": {"size": 10, "seen": 1, "driven": 5},
 }
 
 
