@@ -2,10 +2,9 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -15,6 +14,7 @@ from ssm.shapes import Array
 Axes: TypeAlias = tuple[tuple[int | None, ...], ...]
 
 
+@final
 class CustomDerivative:
     """As `jax.custom_jvp`, for a function of arrays that returns an array, or a tuple of several.
 

@@ -33,8 +33,8 @@ class Setting:
         start = np.zeros((size, size)) if driven < size else np.eye(size)
         self.start = random.normal(size=size), start
         self.noises = noise @ noise.T, np.diag(0.3 * blurred)
-        self.ys = random.normal(size=(3, seen))
-        self.mask = np.ones((3, seen), bool)
+        self.ys: Any = random.normal(size=(3, seen))
+        self.mask: Any = np.ones((3, seen), bool)
         self.mask[1] = not missing
         weights = random.normal(size=size)
         self.weights = weights, np.outer(weights, weights) + np.eye(size), random.normal(size=seen)
@@ -60,7 +60,9 @@ class Setting:
 
     def smoothed(self, move: Any) -> Any:
         """Of all smoothed beliefs."""
-        found = ssm.smooth(ssm.LinearGaussian(*self.arrays(move)), self.ys, mask=self.mask, schedule="sequential").smoothed
+        found = ssm.smooth(
+            ssm.LinearGaussian(*self.arrays(move)), self.ys, mask=self.mask, schedule="sequential"
+        ).smoothed
         return jnp.stack([self.weighed(*each) for each in zip(found.mean, found.covariance, strict=True)])
 
     def truth(self, move: np.ndarray) -> tuple[float, np.ndarray]:
@@ -92,14 +94,14 @@ def extrapolated(differences: Callable[[float], np.ndarray], step: float = 2e-3)
 
 # Differences err by step⁴ times derivatives of fifth and sixth order, and by rounding over step²: 1e-8 and 1e-10 times
 # numbers of up to a thousand.
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE: Any = {"rtol": 1e-5, "atol": 1e-5}
 
 # JAX 0.10 lost derivatives of roots inside scans, where covariances become singular.
-SINGULAR = {
+SINGULAR: dict[str, Any] = {
     "one seen without noise": {"size": 2, "seen": 1, "driven": 2, "exact": 1},
     "one of many": {"size": 2, "seen": 5, "driven": 2, "exact": 1},
 }
-LARGE = {
+LARGE: dict[str, Any] = {
     "many seen": {"size": 4, "seen": 5, "driven": 2},
     "many states": {"size": 10, "seen": 1, "driven": 5},
 }
@@ -115,7 +117,7 @@ def test_second_derivatives_of_the_filter_and_of_forecasts(name: str) -> None:
     np.testing.assert_allclose(ours, curvature @ along, **CLOSE)
 
 
-@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("missing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_first_derivatives_of_the_smoother(missing: bool) -> None:
     setting = Setting(size=3, seen=2, driven=1, missing=missing)
     ours = jax.jit(jax.jacrev(setting.smoothed))(jnp.zeros(2))
