@@ -282,7 +282,7 @@ def test_em_with_priors_restarts_and_batches_rises() -> None:
     noise = ssm.BlockDiagonal([line, ssm.Spherical(0.3, 1)])
     model = ssm.LinearGaussian(
         np.zeros(3),
-        np.eye(3),
+        ssm.BlockDiagonal([np.eye(2), ssm.Spherical(1.0, 1)]),
         tied()._transition_matrix,
         noise,
         tied()._emission_matrix,
@@ -293,7 +293,9 @@ def test_em_with_priors_restarts_and_batches_rises() -> None:
     _, ys = jax.vmap(lambda key: ssm.simulate(model, key, 20))(jax.random.split(key, 4))
     fit = ssm.fit(model, ys, ssm.EM(max_iters=30, tol=0, restarts=3), key=key)
     assert (np.diff(fit.restarts) > -1e-9).all()
-    spread = fit.model.transition_covariance
+    begin, spread = fit.model.initial_covariance, fit.model.transition_covariance
+    assert begin[0, 1] != 0
+    np.testing.assert_array_equal(begin[2, :2], 0)
     np.testing.assert_allclose(spread[1, :2], 2 * spread[0, :2], rtol=1e-12)
     np.testing.assert_array_equal(np.linalg.matrix_rank(spread, tol=1e-10), 2)
     whole = ssm.fit(model, ys, ssm.StochasticEM(num_epochs=3, batch_size=4, step_size=1.0), key=key)
