@@ -192,7 +192,7 @@ def _walk_together(
 def _slope_together(
     model: AbstractDifferentiable, steps: Step, walk: _Walk, schedule: AbstractSchedule, counted: Array
 ) -> PyTree:
-    """Sensitivities in the order of `arrange`, of one sequence or of all of a batch, as often as `counted` (B,) says."""
+    """Sensitivities in the order of `arrange`, of one sequence, or of a batch as often as `counted` (B,) says."""
     often = counted if steps.t.ndim == 2 else None
 
     def attempt(model: AbstractDifferentiable, steps: Step, walk: _Walk, often: Any) -> tuple[Flag, Callable]:

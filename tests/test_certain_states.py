@@ -16,9 +16,9 @@ MOVING_AVERAGE = np.array([[0.7, 1.0], [0.0, 0.0]]), np.array([[1.0], [0.5]])
 
 
 def moving_average(constant: bool, blur: float = 0.0) -> ssm.LinearGaussian:
-    """An ARMA(1, 1), seen without noise unless there is `blur`, and beside it a level that nothing moves, known to within 1e3 at first.
+    """An ARMA(1, 1), seen without noise unless there is `blur`, and if it is `constant`, plus a level.
 
-    What is drawn of that level is learnt from all of its observations: most of it is not certain for long.
+    Of that level, which nothing moves, the first guess is off by a thousand; all observations tell of it.
     """
     matrix, noise = MOVING_AVERAGE
     if not constant:

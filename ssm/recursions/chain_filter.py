@@ -1,0 +1,164 @@
+"""A Markov chain seen through an emission: what is inferred of its states, before anything is learnt."""
+
+import dataclasses
+from typing import Any, Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from ssm.beliefs import Categorical
+from ssm.distributions import Distribution, categorical
+from ssm.emissions.base import AbstractEmission
+from ssm.likelihoods import LogLikelihood
+from ssm.linalg import multiply
+from ssm.logspace import ratio
+from ssm.maps.markov import MarkovMap
+from ssm.model import AbstractStateSpace
+from ssm.parameters import Simplex, value
+from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
+from ssm.recursions import chain
+from ssm.recursions.chain import NOTHING, Known, ReversedChain
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.steps import Step
+from ssm.transitions.base import AbstractTransition
+
+
+class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecursion[Categorical], AbstractStateSpace):
+    """Inference in `ssm.HMM`; see there."""
+
+    _initial: Simplex | Float[Array, "K"] | None  # None: it follows from the transition
+    _transition: AbstractTransition
+    emission: AbstractEmission
+
+    @property
+    def initial(self) -> Float[Array, "K"]:
+        """p(x_1)."""
+        return self._transition.start() if self._initial is None else value(self._initial)
+
+    @property
+    def _start(self) -> Float[Array, "K"] | Literal["stationary"] | None:
+        """What `initial` was in the constructor."""
+        if self._initial is not None:
+            return self.initial
+        return None if self._transition.has_start else "stationary"
+
+    @property
+    def transition(self) -> Float[Array, "K K"]:
+        """p(x_t = j | x_{t-1} = i) in row i, column j; of a transition that varies, see `dynamics`."""
+        return self._transition.matrix()
+
+    @property
+    def dynamics(self) -> AbstractTransition:
+        """How the chain moves, with its structure."""
+        return self._transition
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.emission.num_states
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.emission.event_shape
+
+    @property
+    def event_kind(self) -> str:
+        """As the emission's."""
+        return self.emission.event_kind
+
+    @property
+    def num_classes(self) -> int:
+        """As the emission's."""
+        return self.emission.num_classes
+
+    @property
+    def num_inputs(self) -> int | None:
+        """What the emission and the transition read: both see the same inputs."""
+        return chain.common_inputs(self.emission, self._transition)
+
+    @property
+    def num_steps(self) -> int | None:
+        """As the transition's."""
+        return self._transition.num_steps
+
+    @property
+    def predicts_at_once(self) -> bool:
+        """Where predicting is one matrix product for all times."""
+        return self._transition.is_one_matrix
+
+    def validate(self, ys: np.ndarray) -> None:
+        """As the emission's."""
+        self.emission.validate(ys)
+
+    def validate_steps(self, steps: Step) -> None:
+        """The emission's inputs."""
+        self.emission.validate_inputs(steps.u)
+
+    # -- the recursion ----------------------------------------------------------------------------------------
+
+    def prepare(self, steps: Step) -> Step:
+        """Observations to the table of log-likelihoods (T, K), for all times at once."""
+        table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
+        return dataclasses.replace(steps, y=table, u=self._known(steps), observed=self._informed(steps))
+
+    def quicken(self, steps: Step) -> tuple[Any, Step]:
+        """Exponentials outside the scan, relative to the best state of each row."""
+        emission, ys = self.emission.quicken(steps.y, steps.u, steps.observed)
+        model = eqx.tree_at(lambda m: m.emission, self, emission)
+        return model, dataclasses.replace(steps, y=ys, u=self._known(steps), observed=self._informed(steps))
+
+    def _informed(self, steps: Step) -> Bool[Array, "T *parts"] | None:
+        return self.emission.informed(steps.u, steps.observed)
+
+    def _known(self, steps: Step) -> Known:
+        return Known(steps.u, self._transition.prepare(steps.u, steps.t))
+
+    def init(self, u: Known | None = None, *, key: Key | None = None) -> Categorical:
+        """π."""
+        return Categorical(self.initial)
+
+    def predict(self, belief: Categorical, u: Known = NOTHING, *, key: Key | None = None) -> Categorical:
+        """p A."""
+        return Categorical(self._transition.push(belief.probs, u.transition))
+
+    def update(self, prior: Categorical, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Categorical, Scalar]:
+        """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
+        return self.emission.likelihood(y).reweigh(prior)
+
+    def emit(self, prior: Categorical, u: Known = NOTHING) -> Any:
+        """The mixture of the emissions."""
+        return self.emission.mixture(prior.probs, u.emission)
+
+    def lift(self, u: Known, y: LogLikelihood | None) -> MarkovMap:
+        """A diag(likelihood)."""
+        matrix = self._transition.matrix(u.transition)
+        unseen = jnp.zeros(self.num_states, matrix.dtype)
+        if y is None:
+            return MarkovMap.of(matrix, unseen)
+        # What no state can emit is passed over, as `reweigh` does: later steps can still be told apart.
+        return MarkovMap.of(matrix, jnp.where(jnp.all(y.values == -jnp.inf), unseen, y.values))
+
+    def reverse(self, filtered: Categorical, predicted: Categorical, u: Known) -> "ReversedChain":
+        """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A."""
+        return ReversedChain(filtered.probs, self._transition, u.transition, predicted.probs)
+
+    def settle(self, smoothed: Categorical) -> Categorical:
+        """Rows that sum to one again."""
+        total = multiply(smoothed.probs, jnp.ones((self.num_states, 1), smoothed.probs.dtype))
+        return Categorical(ratio(smoothed.probs, total))
+
+    # -- drawing ----------------------------------------------------------------------------------------------
+
+    def initial_state(self, u: Known) -> Distribution:
+        """π."""
+        return categorical(self.initial)
+
+    def next_state(self, state: Int[Array, ""], u: Known) -> Distribution:
+        """Row `state` of A."""
+        return categorical(self._transition.row(state, u.transition))
+
+    def observation(self, state: Int[Array, ""], u: Known) -> Any:
+        """The emission of `state`."""
+        return self.emission.given(state, u.emission)
