@@ -15,7 +15,7 @@ import zoo
 
 import ssm
 from ssm import datasets
-from ssm.recursions.gaussian_learning import Moments
+from ssm.recursions.gaussian_statistics import Moments
 from ssm.recursions.regression import Regression
 
 pytestmark = pytest.mark.usefixtures("float64")

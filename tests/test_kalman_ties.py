@@ -14,7 +14,8 @@ import scipy.optimize
 
 import ssm
 from ssm.freezing import free_entries, frozen_names, held_part
-from ssm.recursions.gaussian_learning import Moments, expected_log_prob, maximise, parts
+from ssm.recursions.gaussian_learning import expected_log_prob, maximise
+from ssm.recursions.gaussian_statistics import Moments, parts
 from ssm.recursions.regression import Regression
 
 pytestmark = pytest.mark.usefixtures("float64")

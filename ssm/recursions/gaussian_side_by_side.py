@@ -11,7 +11,7 @@ from ssm.linalg import multiply, square
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.gaussian_lanes import Parts, Split, after, before, pairs, walk, walk_back
-from ssm.recursions.gaussian_learning import States
+from ssm.recursions.gaussian_statistics import States
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
 from ssm.recursions.side_by_side import still

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 
 from ssm.diffuse import DiffuseGaussian
 from ssm.expectation import AbstractExpectation
-from ssm.recursions import costate, gaussian_learning
+from ssm.recursions import costate, gaussian_learning, gaussian_statistics
 from ssm.recursions.backward import smooth_backward
-from ssm.recursions.gaussian_learning import Moments
+from ssm.recursions.gaussian_statistics import Moments
 from ssm.recursions.linear_filter import Belief, LinearFilter
 from ssm.recursions.subspace import identified
 from ssm.shapes import Array, Float, Key, Scalar
@@ -80,23 +80,23 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
         slopes, after = self.walked_back(prepared, predicted, filtered, schedule)
         if isinstance(filtered, DiffuseGaussian):
             smoothed = smooth_backward(self, prepared, predicted, filtered, schedule)
-            states = gaussian_learning.states(steps, self.event_shape[0], smoothed.mean, smoothed.covariance)
+            states = gaussian_statistics.states(steps, self.event_shape[0], smoothed.mean, smoothed.covariance)
         else:
             means = costate.smoothed_means(filtered, after)
             covariances = costate.smoothed_covariance(filtered.root, after.covariance)
-            states = gaussian_learning.states(steps, self.event_shape[0], means, covariances)
-        return gaussian_learning.moments(self, steps.u, slopes, states)
+            states = gaussian_statistics.states(steps, self.event_shape[0], means, covariances)
+        return gaussian_statistics.moments(self, steps.u, slopes, states)
 
     def statistics_side_by_side(
         self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
     ) -> tuple[Array, Moments]:
         """See `AbstractExpectation`."""
         holds, slopes, states = self.lanes(steps, schedule, walk).expect(counted)
-        return holds, gaussian_learning.moments(self, self.arrange(steps, schedule).u, slopes, states)
+        return holds, gaussian_statistics.moments(self, self.arrange(steps, schedule).u, slopes, states)
 
     def arrange_statistics(self, statistics: Moments, steps: Step, schedule: Any, counted: Array | None) -> Moments:
         """Sums over the sequences."""
-        return gaussian_learning.total(statistics, counted)
+        return gaussian_statistics.total(statistics, counted)
 
     def expected_log_prob(self, steps: Step, statistics: Moments) -> Scalar:
         """Q; -inf where a singular noise cannot make what was expected; TypeError if parameters vary in time."""
@@ -108,7 +108,7 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
 
     def sums(self, statistics: Moments, steps: Step) -> Moments:
         """The statistics of all sequences together."""
-        return gaussian_learning.around(self, gaussian_learning.total(statistics))
+        return gaussian_statistics.around(self, gaussian_statistics.total(statistics))
 
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "LinearGaussian":
         """As `maximise`."""
