@@ -81,6 +81,12 @@ class Seen(NamedTuple):
         """S^-½ H."""
         return multiply_many(self.gains.whiten, self.gains.emission)
 
+    def back(self) -> SlopeMap:
+        """Past this observation, and through the transition into this time."""
+        back = lambda matrix: multiply_many(self.transition.T, matrix)
+        look = back(self.look.T)
+        return SlopeMap(back(self.gains.kept.T), back(self.slope), multiply_many(look, look.T))
+
 
 def gains_of(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noise: Float[Array, "N N"]) -> Gains:
     """The gains of one step: components that resolve a diffuse direction move the state and are no surprise."""
@@ -99,11 +105,11 @@ class Costate(AbstractParallelRecursion[Slope]):
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Slope:
         """Nothing comes after the end."""
-        return Slope(jnp.zeros_like(u.u.transition[0]), jnp.zeros_like(u.u.transition))
+        return Slope(jnp.zeros_like(u.u.offset), jnp.zeros_like(u.u.matrix))
 
     def predict(self, belief: Slope, u: Reversal, *, key: Key | None = None) -> Slope:
         """Past the observation at t + 1, and through the transition into it."""
-        return self.lift(u, None).apply(belief)
+        return u.u.apply(belief)
 
     def update(self, prior: Slope, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Slope, Scalar]:
         """Nothing to correct."""
@@ -111,10 +117,7 @@ class Costate(AbstractParallelRecursion[Slope]):
 
     def lift(self, u: Reversal, y: None) -> SlopeMap:
         """The same as a map."""
-        seen = u.u
-        back = lambda matrix: multiply_many(seen.transition.T, matrix)
-        look = back(seen.look.T)
-        return SlopeMap(back(seen.gains.kept.T), back(seen.slope), multiply_many(look, look.T))
+        return u.u
 
 
 def costates(seen: Any, steps: Step, schedule: AbstractSchedule, recursion: Any = None) -> Any:
@@ -122,8 +125,9 @@ def costates(seen: Any, steps: Step, schedule: AbstractSchedule, recursion: Any 
 
     From what was seen at all times (T, ...) of prepared steps.
     """
-    back = backward_steps(dataclasses.replace(steps, u=seen), None, None)
     walked = Costate() if recursion is None else recursion
+    u = jax.vmap(Seen.back)(seen) if recursion is None else seen
+    back = backward_steps(dataclasses.replace(steps, u=u), None, None)
     return scan(walked, back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
 
 

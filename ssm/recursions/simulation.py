@@ -32,6 +32,7 @@ def draws(
 ) -> Float[Array, "S T D"]:
     """Paths from p(x_{1:T} | y_{1:T}) of prepared steps, from the beliefs of the forward pass."""
     seen = model.seen(steps, predicted)
+    matrices = jax.vmap(Seen.back)(seen).matrix
     expected = costate.smoothed_means(filtered, costate.costates(seen, steps, Sequential()))
 
     def path(key: Key) -> Float[Array, "T D"]:
@@ -39,9 +40,8 @@ def draws(
         noises = jax.vmap(lambda step: _noises(model, step, jax.random.fold_in(key, step.t)))(steps)
         walked = dataclasses.replace(steps, u=Walked(seen, noises), y=None, observed=None)
         before, after = scan(Errors(), walked, save=lambda saved: (saved.predicted.state, saved.filtered.state))[1]
-        surprise = jax.vmap(lambda seen, error, noise: multiply(seen.look, error) + multiply(seen.gains.whiten, noise))
-        own = seen._replace(surprise=surprise(seen, before, noises.emission))
-        back = backward_steps(dataclasses.replace(steps, u=own), None, None)
+        pushed = jax.vmap(_pushed)(seen, before, noises.emission)
+        back = backward_steps(dataclasses.replace(steps, u=(matrices, pushed)), None, None)
         slopes = scan(Slopes(), back, save=lambda saved: saved.filtered.state, backward=True)[1]
         corrected = multiply(jnp.swapaxes(filtered.root, 1, 2), slopes[..., None])
         return expected + after - multiply(filtered.root, corrected)[..., 0]
@@ -74,6 +74,12 @@ def _noises(model: Any, step: Step, key: Key) -> Noises:
     return Noises(*drawn)
 
 
+def _pushed(seen: Seen, error: Float[Array, "D"], noise: Float[Array, "N"]) -> Float[Array, "D"]:
+    """What the observation of a time, H e + v, adds to the slope one time earlier: Fᵀ Hᵀ S⁻¹ (H e + v)."""
+    surprise = multiply(seen.look, error) + multiply(seen.gains.whiten, noise)
+    return multiply(seen.transition.T, seen._replace(surprise=surprise).slope)
+
+
 @final
 class Errors(AbstractRecursion[Point]):
     """belief = x⁺_t - E[x⁺_t | y⁺_<=t], from the beginning."""
@@ -99,13 +105,12 @@ class Slopes(AbstractRecursion[Point]):
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Point:
         """Nothing comes after the end."""
-        return Point(jnp.zeros_like(u.u.transition[0]))
+        return Point(jnp.zeros_like(u.u[1]))
 
     def predict(self, belief: Point, u: Reversal, *, key: Key | None = None) -> Point:
         """Past the observation at t + 1, and through the transition into it."""
-        seen = u.u
-        r = seen.slope + multiply(seen.gains.kept.T, belief.state)
-        return Point(multiply(seen.transition.T, r))
+        matrix, pushed = u.u
+        return Point(multiply(matrix, belief.state) + pushed)
 
     def update(self, prior: Point, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Point, Scalar]:
         """Nothing to correct."""
