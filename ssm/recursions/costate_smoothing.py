@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.linalg import multiply_many
+from ssm.maps.slopes import Slope
 from ssm.recursions import costate
 from ssm.recursions.backward import backward_steps, walk_back
 from ssm.roots import semidefinite_root
@@ -33,7 +34,14 @@ LEAST_LEFT = 1 / 16
 def smoothed(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
     """p(x_t | y_{1:T}) (T, ...) of prepared steps, from the beliefs of the forward pass."""
     after = costate.costates(model.seen(steps, predicted), steps, schedule)
-    root, exact = _left(filtered.root, after.covariance)
+    return from_costates(model, steps, predicted, filtered, after, schedule)[0]
+
+
+def from_costates(
+    model: Any, steps: Step, predicted: Any, filtered: Any, after: Slope, schedule: AbstractSchedule
+) -> tuple[Any, Bool[Array, "T"]]:
+    """The same, from costates, and where these alone were enough."""
+    root, exact = left(filtered.root, after.covariance)
     mean = costate.smoothed_means(Gaussian(filtered.mean, filtered.root), after)
     directly = dataclasses.replace(filtered, mean=mean, root=root)
     if isinstance(filtered, DiffuseGaussian):
@@ -41,17 +49,22 @@ def smoothed(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: A
     back = backward_steps(steps, predicted, _where(exact, directly, filtered))
     first = exact if back.first is None else exact | back.first
     by_kernels = lambda: walk_back(model, dataclasses.replace(back, first=first), schedule)
-    return jax.lax.cond(jnp.all(exact), lambda: directly, by_kernels)
+    return jax.lax.cond(jnp.all(exact), lambda: directly, by_kernels), exact
 
 
-def _left(root: Float[Array, "T D D"], after: Float[Array, "T D D"]) -> tuple[Float[Array, "T D D"], Bool[Array, "T"]]:
+def left(root: Float[Array, "T D D"], after: Float[Array, "T D D"]) -> tuple[Float[Array, "T D D"], Bool[Array, "T"]]:
     """The root of P - P Fᵀ N F P, and where it is exact to rounding; what it is elsewhere stands for nothing."""
     eye = jnp.eye(root.shape[-1], dtype=root.dtype)
     kept = eye - multiply_many(jnp.swapaxes(root, -1, -2), after, root)
     factor = jax.vmap(semidefinite_root)
-    pivots = jnp.diagonal(factor(jax.lax.stop_gradient(kept)), axis1=-2, axis2=-1) ** 2
-    exact = jnp.all(pivots >= LEAST_LEFT, axis=-1)
+    exact = little_subtracted(eye, factor(jax.lax.stop_gradient(kept)))
     return multiply_many(root, factor(jnp.where(exact[:, None, None], kept, eye))), exact
+
+
+def little_subtracted(before: Float[Array, "*M D D"], after: Float[Array, "*T D D"]) -> Bool[Array, "*T"]:
+    """Whether what is left of a covariance is as exact as it was, from triangular roots before and after."""
+    pivots = lambda root: jnp.diagonal(root, axis1=-2, axis2=-1) ** 2
+    return jnp.all(pivots(after) >= LEAST_LEFT * pivots(before), axis=-1)
 
 
 def _where(flags: Bool[Array, "T"], one: Any, other: Any) -> Any:

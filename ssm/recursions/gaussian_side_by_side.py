@@ -8,17 +8,18 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.linalg import multiply, square
-from ssm.recursions import costate
+from ssm.recursions import costate, costate_smoothing
 from ssm.recursions.costate import Sensitivities
+from ssm.recursions.costate_smoothing import little_subtracted
 from ssm.recursions.gaussian_lanes import Parts, Split, after, before, pairs, walk, walk_back
-from ssm.recursions.gaussian_statistics import States
+from ssm.recursions.gaussian_statistics import First, States
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.riccati import Backward, Covariances, Gains, Relaxed, System, relax, settle, weighted
 from ssm.recursions.side_by_side import still
 from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.steps import Step
-from ssm.trees import index
+from ssm.trees import index, widen
 
 
 class Problem(NamedTuple):
@@ -88,9 +89,21 @@ class InLanes(NamedTuple):
     def smooth(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
         """As `AbstractReversibleRecursion.smooth_side_by_side`.
 
-        Means a + P r, and covariances by the reversed kernels of Rauch, Tung & Striebel, which subtract nothing.
+        Means a + P r, and covariances by the reversed kernels of Rauch, Tung & Striebel, which subtract nothing; by
+        them also means of early times of which the future knows so much more than the past that a + P r would cancel.
         """
-        mean = self.split.join(self._smoothed_means(self._slopes()[0]))
+        found, kernels = self._by_kernels()
+        roots = jax.vmap(semidefinite_root)(found.all)
+        exact = little_subtracted(self.covariances.head.root, roots[: self.split.head])
+        means = self._smoothed_means(self._slopes()[0])
+        early = lambda: self._early_means(means, kernels, exact)
+        mean = self.split.join(jax.lax.cond(jnp.all(exact), lambda: means, early))
+        holds = self.covariances.holds & self._holds(found) & self._know_more(found)
+        roots = roots[self._entries(found)]
+        return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
+
+    def _by_kernels(self) -> tuple[Relaxed, Float[Array, "H D D"]]:
+        """Smoothed covariances, and the gains of the kernels that lead to the times of the head."""
         system, head = self.problem.system, self.covariances.head
 
         def back(root: Float[Array, "D D"]) -> Backward:
@@ -99,10 +112,23 @@ class InLanes(NamedTuple):
 
         last = self.covariances.steady.root if self._after_head else head.root[-1]
         before = jnp.concatenate([head.root[:1], head.root[:-1]])  # the kernel to t - 1, at t
-        found = self._relax(square(last), back(self.covariances.steady.root), jax.vmap(back)(before))
-        roots = jax.vmap(semidefinite_root)(found.all)[self._entries(found)]
-        holds = self.covariances.holds & self._holds(found) & self._know_more(found)
-        return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
+        steady, kernels = back(self.covariances.steady.root), jax.vmap(back)(before)
+        gains = jnp.concatenate([kernels.matrix[1:], steady.matrix[None]])
+        return self._relax(square(last), steady, kernels), gains
+
+    def _early_means(self, means: Parts, kernels: Float[Array, "H D D"], exact: Bool[Array, "H"]) -> Parts:
+        """Smoothed means, through the reversed kernels where a + P r is not exact."""
+        filtered = self.predicted.head + self._acting(lambda gains: gains.gain).act(self.innovation).head
+        moved = means.map(jnp.subtract, self.predicted)
+        later = after(moved, self.split).head[-1]
+
+        def back(later: Array, now: tuple[Array, ...]) -> tuple[Array, Array]:
+            direct, filtered, predicted, kernel, exact = now
+            mean = jnp.where(exact, direct, filtered + multiply(kernel, later))
+            return mean - predicted, mean
+
+        seen = means.head, filtered, self.predicted.head, kernels, exact
+        return Parts(jax.lax.scan(back, later, seen, reverse=True)[1], means.tail)
 
     def expect(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, States]:
         """As `AbstractDifferentiable.slope_side_by_side`, with the smoothed states.
@@ -127,17 +153,18 @@ class InLanes(NamedTuple):
         first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
         weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
         flat = lambda parts: self.split.join(parts).reshape(-1, parts.head.shape[1])
-        spread = costate.smoothed_covariance(gains.root, behind)
+        smoothed, spread, exact = self._states(state, gains, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
         there = often[:, None] * self._real.astype(often.dtype)
         states = States(
-            flat(before(state, self.split)),
-            flat(state),
+            flat(before(smoothed, self.split)),
+            flat(smoothed),
             there.at[:, 0].set(0).reshape(-1),
             there.reshape(-1),
             weighted(weights.at[last].add(-jnp.sum(often)), spread),
             weighted(weights, spread),
             jnp.sum(often),
+            First.of(smoothed.head[0].T - self.problem.initial_mean, spread[0], often, exact[0]),
         )
         return (
             self._holds(found),
@@ -153,6 +180,21 @@ class InLanes(NamedTuple):
             ),
             states,
         )
+
+    def _states(
+        self, state: Parts, gains: Gains, behind: Float[Array, "M D D"]
+    ) -> tuple[Parts, Float[Array, "M D D"], Bool[Array, "H"]]:
+        """Smoothed means, and covariances of every entry, and at which times of the head the costate knew them."""
+        size = self.split.head
+        spread = costate.smoothed_covariance(gains.root, behind)
+        exact = costate_smoothing.left(gains.root[:size], behind[:size])[1]
+
+        def early() -> tuple[Parts, Float[Array, "M D D"]]:
+            found, kernels = self._by_kernels()
+            head = jnp.where(widen(exact, 3), spread[:size], found.head)
+            return self._early_means(state, kernels, exact), jnp.concatenate([head, spread[size:]])
+
+        return *jax.lax.cond(jnp.all(exact), lambda: (state, spread), early), exact
 
     def _slopes(self) -> tuple[Parts, Parts]:
         """r_t, and e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more."""

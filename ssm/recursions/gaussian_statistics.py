@@ -12,8 +12,9 @@ from ssm.linalg import add_up, multiply
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.regression import Regression
-from ssm.shapes import Array, Float
+from ssm.shapes import Array, Flag, Float
 from ssm.steps import Step
+from ssm.trees import select, times
 
 
 class Moments(NamedTuple):
@@ -40,10 +41,35 @@ class States(NamedTuple):
     covariance_before: Float[Array, "D D"]  # summed, weighed by `moved`
     covariance_now: Float[Array, "D D"]  # summed, weighed by `seen`
     begun: Float[Array, ""]  # how many sequences began
+    first: "First | None"  # of those; None where the slopes of the evidence say it
 
 
-def states(steps: Step, size: int, mean: Float[Array, "T D"], covariance: Float[Array, "T D D"]) -> States:
-    """Those of one sequence, from smoothed means and covariances."""
+class First(NamedTuple):
+    """Smoothed first states, less the mean that they were expected to have: their sum, and that of their squares."""
+
+    residual: Float[Array, "D"]
+    squares: Float[Array, "D D"]
+    by_slopes: Flag  # whether the slopes of the evidence say the same, to rounding
+
+    @classmethod
+    def of(
+        cls, residual: Float[Array, "B D"], covariance: Float[Array, "*B D D"], often: Float[Array, "B"], exact: Array
+    ) -> "First":
+        """Of B of them, counted as often as it says, with one covariance or B."""
+        weighed = often[:, None] * residual
+        spread = jnp.broadcast_to(covariance, (len(often), *covariance.shape[-2:]))
+        squares = multiply(weighed.T, residual) + add_up(times(spread, often))
+        return cls(jnp.sum(weighed, axis=0), squares, jnp.all(exact | (often == 0)))
+
+
+def states(
+    steps: Step, size: int, mean: Float[Array, "T D"], covariance: Float[Array, "T D D"], initial: Any, exact: Any
+) -> States:
+    """Those of one sequence, from smoothed means and covariances.
+
+    `initial`: the mean expected of the first, or None for what the slopes of the evidence know, as where they are
+    `exact` (T,).
+    """
     begun, moved, read = costate.happened(steps, size)
     seen = jnp.any(read, axis=1)
     weigh = lambda flags, array: add_up(jnp.where(flags[:, None, None], array, 0))
@@ -55,6 +81,7 @@ def states(steps: Step, size: int, mean: Float[Array, "T D"], covariance: Float[
         weigh(moved, costate.before(covariance)),
         weigh(seen, covariance),
         jnp.sum(begun).astype(mean.dtype),
+        None if initial is None else First.of(mean - initial, covariance, begun.astype(mean.dtype), exact),
     )
 
 
@@ -100,10 +127,19 @@ def moments(model: Any, us: Float[Array, "M U"] | None, slopes: Sensitivities, s
         (states.now, states.seen, states.covariance_now),
     )
     return Moments(
-        Regression.of(count, count[None, None], first.coefficients, first.root, *begin),
+        _first(first, states, Regression.of(count, count[None, None], first.coefficients, first.root, *begin)),
         moved and _regression(moved, us, move, before),
         seen and _regression(seen, us, see, now),
     )
+
+
+def _first(part: Part, states: States, by_slopes: Regression) -> Regression:
+    """That of the first states: their slopes are all rounding where data know far more of them than was expected."""
+    first = states.first
+    if first is None:
+        return by_slopes
+    seen = Regression.seen(states.begun, part.coefficients, part.root, first.residual[:, None], first.squares)
+    return select(first.by_slopes, by_slopes, seen)
 
 
 def _regression(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from ssm.diffuse import DiffuseGaussian
 from ssm.expectation import AbstractExpectation
-from ssm.recursions import costate, gaussian_learning, gaussian_statistics
+from ssm.recursions import costate_smoothing, gaussian_learning, gaussian_statistics
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.gaussian_statistics import Moments
 from ssm.recursions.linear_filter import Belief, LinearFilter
@@ -79,12 +79,12 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
         prepared = self.prepare(steps)
         slopes, after = self.walked_back(prepared, predicted, filtered, schedule)
         if isinstance(filtered, DiffuseGaussian):
-            smoothed = smooth_backward(self, prepared, predicted, filtered, schedule)
-            states = gaussian_statistics.states(steps, self.event_shape[0], smoothed.mean, smoothed.covariance)
+            smoothed, start, exact = smooth_backward(self, prepared, predicted, filtered, schedule), None, None
         else:
-            means = costate.smoothed_means(filtered, after)
-            covariances = costate.smoothed_covariance(filtered.root, after.covariance)
-            states = gaussian_statistics.states(steps, self.event_shape[0], means, covariances)
+            start, beliefs = self.initial_mean, (predicted, filtered)
+            smoothed, exact = costate_smoothing.from_costates(self, prepared, *beliefs, after, schedule)
+        means, covariances = smoothed.mean, smoothed.covariance
+        states = gaussian_statistics.states(steps, self.event_shape[0], means, covariances, start, exact)
         return gaussian_statistics.moments(self, steps.u, slopes, states)
 
     def statistics_side_by_side(

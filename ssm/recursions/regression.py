@@ -50,6 +50,20 @@ class Regression(AbstractSums):
         noise = count * jnp.eye(len(root), dtype=root.dtype) + 2 * multiply(root.T, noise_slope, root)
         return cls(count, noise, multiply(root.T, slope), regressors, coefficients, root)
 
+    @classmethod
+    def seen(
+        cls,
+        count: Scalar,
+        coefficients: Float[Array, "N 1"],
+        root: Float[Array, "N N"],
+        residual: Float[Array, "N 1"],
+        squares: Float[Array, "N N"],
+    ) -> "Regression":
+        """Of x on 1, from Σ E[w] and Σ E[w wᵀ], w = x - coefficients; where there is no noise, ε is one of its own."""
+        noise = solve_lower(root, solve_lower(root, squares).T)
+        noise = noise + count * jnp.diag(empty_pivots(root).astype(root.dtype))
+        return cls(count, noise, solve_lower(root, residual), count[None, None], coefficients, root)
+
     @property
     def across(self) -> Float[Array, "*B N J"]:
         """Σ E[x zᵀ]."""
