@@ -17,7 +17,8 @@ from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions import costate, costate_smoothing, diffuse_costate, simulation
 from ssm.recursions.costate import Seen, Sensitivities, gains_of
 from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
-from ssm.recursions.gaussian_side_by_side import InLanes, Problem
+from ssm.recursions.gaussian_filtering import Problem
+from ssm.recursions.gaussian_side_by_side import InLanes
 from ssm.recursions.gaussian_steps import (
     Dynamics,
     Known,
