@@ -93,9 +93,9 @@ def _first(call: Call) -> tuple[float, Any]:
 
 
 def _in_turn(ours: Call, theirs: Call) -> tuple[float, float]:
-    """Medians of two to fifteen calls each, taken alternately."""
+    """Medians of two to sixty calls each, taken alternately."""
     pairs = [(seconds(ours.run), seconds(theirs.run))]
-    repeats = int(np.clip(PATIENCE / sum(pairs[0]), 1, 14))
+    repeats = int(np.clip(PATIENCE / sum(pairs[0]), 1, 59))
     pairs += [(seconds(ours.run), seconds(theirs.run)) for _ in range(repeats)]
     return tuple(np.median(pairs, axis=0))
 
