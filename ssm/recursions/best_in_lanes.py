@@ -15,6 +15,7 @@ from ssm.recursions import lanes
 from ssm.recursions.chain import any_component
 from ssm.shapes import Array, Bool, Flag, Float, Int, Integer
 from ssm.steps import Step
+from ssm.trees import index
 
 LONG = 8000  # from this length on blocks pay
 FEW = 8  # up to this many lanes a step of many states is one reduction, beyond it a loop over states
@@ -26,7 +27,7 @@ class Record(NamedTuple):
     before: Integer[Array, "L K C"] | None  # best predecessors
     scores: Float[Array, "L K C"] | None
     gains: Float[Array, "L C"]  # of the best score
-    last: Float[Array, "K C"]  # scores of the last step
+    last: Float[Array, "K C"]  # scores of the last step that is no padding
 
 
 class BestInLanes(eqx.Module):
@@ -79,13 +80,14 @@ class BestInLanes(eqx.Module):
     def _forward(self) -> tuple[Flag, Record]:
         """The way there."""
 
-        def step(carry: tuple[Array, Array], row: Float[Array, "K C"]) -> tuple[tuple[Array, Array], tuple]:
-            prior, _ = carry
+        def step(carry: tuple[Array, Array], now: tuple[Array, Array | None]) -> tuple[tuple[Array, Array], tuple]:
+            (prior, last), (row, real) = carry, now
             scores = prior + row
             best = jnp.max(scores, axis=0)
             scores = jnp.where(best == -jnp.inf, prior, scores - best)  # what no state can emit is passed over
             moved, before = self._move(scores)
-            return (moved, scores), (before, scores if self._keeps_scores else None, best)
+            last = scores if real is None else jnp.where(real, scores, last)
+            return (moved, last), (before, scores if before is None else None, best)
 
         def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
             if self.batched:
@@ -93,11 +95,12 @@ class BestInLanes(eqx.Module):
             return jnp.concatenate([self.initial[:, None], ends[:, :-1]], axis=1)
 
         def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], Record]:
-            (ends, last), (before, scores, gains) = jax.lax.scan(step, (starts, vague), self.rows)
+            (ends, last), (before, scores, gains) = jax.lax.scan(step, (starts, vague), steps)
             return begin(ends), Record(before, scores, gains, last)
 
         vague = jnp.zeros((self.size, self.layout.lanes), self.initial.dtype)
-        late = self.rows[self.layout.depth - self.memory :]
+        steps = self.rows, None if self.whole else self.real
+        late = index(steps, slice(self.layout.depth - self.memory, None))
         starts = begin(jax.lax.scan(lambda *carry: (step(*carry)[0], None), (vague, vague), late)[0][0])
         return self._relay(walk, starts, self._same)
 
@@ -124,14 +127,10 @@ class BestInLanes(eqx.Module):
 
     def _last(self, record: Record) -> Float[Array, "K C"]:
         """The scores that the last state of each lane's sequence is the best of."""
-        lane = jnp.arange(self.layout.lanes)
-        if record.scores is None:
-            return record.last
         if isinstance(self.layout, lanes.Batch):
-            return record.scores[jnp.sum(self.real, axis=0, dtype=int) - 1, :, lane].T
-        last = self.layout.total - 1
-        only = record.scores[last % self.layout.depth, :, last // self.layout.depth]
-        return jnp.broadcast_to(only[:, None], record.last.shape)
+            return record.last
+        lane = (self.layout.total - 1) // self.layout.depth
+        return jnp.broadcast_to(record.last[:, lane, None], record.last.shape)
 
     def _move(self, scores: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], Array | None]:
         """max_i (δ_i + log A_ij), and of few states that i."""
@@ -169,10 +168,6 @@ class BestInLanes(eqx.Module):
     def size(self) -> int:
         """K."""
         return len(self.initial)
-
-    @property
-    def _keeps_scores(self) -> bool:
-        return self.size > lanes.SMALL or not self.whole
 
     @property
     def kind(self) -> Any:
