@@ -110,3 +110,19 @@ def test_what_nothing_was_known_of_is_smoothed_and_counted_in_float32(schedule: 
     np.testing.assert_allclose(spread, covariance, atol=1e-5 * np.max(covariance))
     for one, other in zip(single, double, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+def test_what_nothing_was_known_of_is_drawn_in_float32() -> None:
+    """Two draws a step apart differ by what the trend allows: rounding of 6e-8 x 1e6 or more would stand out."""
+    model, ys, observed = vague(np.float32)
+    draws = 2000
+    paths = np.asarray(ssm.posterior_sample(model, jax.random.key(0), ys, draws, mask=observed), np.float64)
+    with jax.enable_x64(True):
+        wide, data, _ = vague(np.float64)
+        means, variances = truth(wide, data, observed)
+    spread = np.sqrt(variances)
+    # Five standard errors of a mean and of a variance.
+    assert (np.abs(paths.mean(0) - means) <= 5 / np.sqrt(draws) * spread).all()
+    assert (np.abs(paths.var(0) - variances) <= 5 * np.sqrt(2 / draws) * variances).all()
+    moves = np.diff(paths, axis=1) - np.stack([paths[:, :-1, 1], np.zeros_like(paths[:, :-1, 1])], axis=-1)
+    assert np.abs(moves).max() <= 6 * 0.1  # six standard deviations of the noise, of 240,000 draws
