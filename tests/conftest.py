@@ -48,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        # An entry may be read while the other worker still writes it: that program is compiled once more.
+        config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
