@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian
 from ssm.linalg import multiply
 from ssm.recursions.gaussian_lanes import Parts, Split, walk
-from ssm.recursions.riccati import Covariances, Gains, System, settle
+from ssm.recursions.riccati import Closed, Covariances, System, settle
 from ssm.recursions.side_by_side import still
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.steps import Step
@@ -43,11 +43,11 @@ class WalkThere(NamedTuple):
         covariances = settle(system, problem.initial_root, split.head, total, schedule.tol)
         following = jnp.concatenate([problem.offset[:, 1:], problem.offset[:, -1:]], axis=1)
         residual = split.split(problem.residual)
-        pushed = _acting(covariances, lambda gains: multiply(system.transition, gains.gain)).act(residual)
+        pushed = _acting(covariances, lambda step: step.push).act(residual)
         forcing = pushed.map(jnp.add, split.split(following))
-        loop = _acting(covariances, lambda gains: multiply(system.transition, gains.kept))
+        loop = _acting(covariances, lambda step: step.loop)
         predicted = walk(loop, forcing, jnp.broadcast_to(problem.initial_mean[:, None], (size, count)), split)
-        expected = _acting(covariances, lambda gains: gains.emission).act(predicted)
+        expected = _acting(covariances, lambda step: step.gains.emission).act(predicted)
         return cls(problem, steps, split, covariances, predicted, residual.map(jnp.subtract, expected))
 
     @classmethod
@@ -61,17 +61,17 @@ class WalkThere(NamedTuple):
 
     def forward(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
         """As `AbstractRecursion.forward_side_by_side`."""
-        update = self._acting(lambda gains: gains.gain).act(self.innovation)
+        update = self._acting(lambda step: step.gains.gain).act(self.innovation)
         mean = self.split.join(self.predicted.map(jnp.add, update))
-        rest = jnp.broadcast_to(self.covariances.steady.root, (self._after_head, *self.problem.initial_root.shape))
-        roots = jnp.concatenate([self.covariances.head.root, rest])
+        head, steady = self.covariances.head.gains.root, self.covariances.steady.gains.root
+        roots = jnp.concatenate([head, jnp.broadcast_to(steady, (self._after_head, *steady.shape))])
         filtered = Gaussian(mean, jnp.broadcast_to(roots, (*mean.shape[:2], *roots.shape[1:])))
         return self.covariances.holds, still(self._unbatched(filtered), self.steps), self.log_evidence()
 
     def log_evidence(self) -> Float[Array, "*B T"]:
         """log N(y_t; H a_t + d_t, S_t); 0 in padding."""
-        surprise = self._acting(lambda gains: gains.whiten).act(self.innovation)  # S^-½ v
-        scale = self._acting(lambda gains: gains.log_scale[..., None, None])
+        surprise = self._acting(lambda step: step.gains.whiten).act(self.innovation)  # S^-½ v
+        scale = self._acting(lambda step: step.gains.log_scale[..., None, None])
         constant = self.innovation.head.shape[1] * 0.5 * jnp.log(2 * jnp.pi).astype(self.innovation.head.dtype)
         density = lambda w, log_scale: -jnp.sum(w**2, axis=1, keepdims=True) / 2 - log_scale - constant
         log_evidence = self.split.join(surprise.map(density, scale))[..., 0]
@@ -79,7 +79,7 @@ class WalkThere(NamedTuple):
 
     # -- small words ----------------------------------------------------------------------------------------------
 
-    def _acting(self, matrix: Callable[[Gains], Array]) -> Parts:
+    def _acting(self, matrix: Callable[[Closed], Array]) -> Parts:
         return _acting(self.covariances, matrix)
 
     @property
@@ -105,6 +105,6 @@ def _split(problem: Problem, schedule: Any) -> Split:
     return Split.of(count, total, len(problem.initial_mean), schedule.lanes)
 
 
-def _acting(covariances: Covariances, matrix: Callable[[Gains], Array]) -> Parts:
-    """What some matrix of the gains does, in the head and in the tail."""
+def _acting(covariances: Covariances, matrix: Callable[[Closed], Array]) -> Parts:
+    """What some matrix of a step does, in the head and in the tail."""
     return Parts(matrix(covariances.head), matrix(covariances.steady))

@@ -12,7 +12,8 @@ from ssm.recursions.gaussian_filtering import WalkThere
 from ssm.recursions.gaussian_lanes import Parts, after, before, pairs, walk_back
 from ssm.recursions.gaussian_statistics import First, States
 from ssm.recursions.gaussian_steps import reversed_kernel
-from ssm.recursions.riccati import Backward, Gains, Relaxed, relax, weighted
+from ssm.recursions.relaxing import Backward, Relaxed, relax, weighted, where_moving
+from ssm.recursions.riccati import Closed
 from ssm.recursions.side_by_side import still
 from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Bool, Flag, Float, Int
@@ -29,8 +30,8 @@ class InLanes(WalkThere):
         them also means of early times of which the future knows so much more than the past that a + P r would cancel.
         """
         found, kernels = self._by_kernels()
-        roots = jax.vmap(semidefinite_root)(found.all)
-        exact = little_subtracted(self.covariances.head.root, roots[: self.split.head])
+        roots = found.each(semidefinite_root, found.all)
+        exact = little_subtracted(self.covariances.head.gains.root, roots[: self.split.head])
         means = self._smoothed_means(self._slopes()[0])
         early = lambda: self._early_means(means, kernels, exact)
         mean = self.split.join(jax.lax.cond(jnp.all(exact), lambda: means, early))
@@ -40,21 +41,22 @@ class InLanes(WalkThere):
 
     def _by_kernels(self) -> tuple[Relaxed, Float[Array, "H D D"]]:
         """Smoothed covariances, and the gains of the kernels that lead to the times of the head."""
-        system, head = self.problem.system, self.covariances.head
+        system, roots = self.problem.system, self.covariances.head.gains.root
 
         def back(root: Float[Array, "D D"]) -> Backward:
             gain, rest = reversed_kernel(system.transition, root, system.noise)
             return Backward(gain, square(rest))
 
-        last = self.covariances.steady.root if self._after_head else head.root[-1]
-        before = jnp.concatenate([head.root[:1], head.root[:-1]])  # the kernel to t - 1, at t
-        steady, kernels = back(self.covariances.steady.root), jax.vmap(back)(before)
+        rest = self.covariances.steady.gains.root
+        before = jnp.concatenate([roots[:1], roots[:-1]])  # the kernel to t - 1, at t
+        steady, moving = back(rest), self.covariances.moving + 1
+        kernels = where_moving(back, before, steady, moving)
         gains = jnp.concatenate([kernels.matrix[1:], steady.matrix[None]])
-        return self._relax(square(last), steady, kernels), gains
+        return self._relax(square(rest if self._after_head else roots[-1]), steady, kernels, moving), gains
 
     def _early_means(self, means: Parts, kernels: Float[Array, "H D D"], exact: Bool[Array, "H"]) -> Parts:
         """Smoothed means, through the reversed kernels where a + P r is not exact."""
-        filtered = self.predicted.head + self._acting(lambda gains: gains.gain).act(self.innovation).head
+        filtered = self.predicted.head + self._acting(lambda step: step.gains.gain).act(self.innovation).head
         moved = means.map(jnp.subtract, self.predicted)
         later = after(moved, self.split).head[-1]
 
@@ -74,22 +76,15 @@ class InLanes(WalkThere):
         often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
         slopes, seen = self._slopes()
         found = self._costate_covariances()
-        gains = self._entry_gains(found)
-        own = self._costate(gains)
-        pulled = own.apply(found.all)  # N_t from what comes after it, at every entry
+        behind, pulled, through, observed, blurred = self._slopes_of_entries(found)
         weights = self._weights(found, often)
         moved = weights.at[0].set(0)  # nothing leads into the first time
-        transition = self.problem.system.transition
-        through = multiply(pulled, transition, square(costate.before(gains.root)))
-        behind = multiply(transition.T, found.all, transition)
-        observed, blurred = jax.vmap(costate.emitted)(gains, behind)
-
         state = self._smoothed_means(slopes)
         count = Parts(often, jnp.repeat(often, self.split.blocks))
         first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
         weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
         flat = lambda parts: self.split.join(parts).reshape(-1, parts.head.shape[1])
-        smoothed, spread, exact = self._states(state, gains, behind)
+        smoothed, spread, exact = self._states(state, found, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
         there = often[:, None] * self._real.astype(often.dtype)
         states = States(
@@ -118,12 +113,13 @@ class InLanes(WalkThere):
         )
 
     def _states(
-        self, state: Parts, gains: Gains, behind: Float[Array, "M D D"]
+        self, state: Parts, found: Relaxed, behind: Float[Array, "M D D"]
     ) -> tuple[Parts, Float[Array, "M D D"], Bool[Array, "H"]]:
         """Smoothed means, and covariances of every entry, and at which times of the head the costate knew them."""
         size = self.split.head
-        spread = costate.smoothed_covariance(gains.root, behind)
-        exact = costate_smoothing.left(gains.root[:size], behind[:size])[1]
+        roots = self._entry_steps(found).gains.root
+        spread = costate.smoothed_covariance(roots, behind)
+        exact = costate_smoothing.left(roots[:size], behind[:size])[1]
 
         def early() -> tuple[Parts, Float[Array, "M D D"]]:
             found, kernels = self._by_kernels()
@@ -134,37 +130,41 @@ class InLanes(WalkThere):
 
     def _slopes(self) -> tuple[Parts, Parts]:
         """r_t, and e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more."""
-        transition = self.problem.system.transition
         real = self.split.split(self._real[..., None].astype(self.problem.residual.dtype))
-        inverse = lambda gains: multiply(jnp.swapaxes(gains.whiten, -1, -2), gains.whiten)
-        solved = self._acting(inverse).act(self.innovation)
+        solved = self._acting(lambda step: step.precision).act(self.innovation)
         solved = solved.map(lambda w, real: jnp.where(real > 0, w, 0), real)
-        seen = self._acting(lambda gains: jnp.swapaxes(gains.emission, -1, -2)).act(solved)
-        back = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.kept), -1, -2))
-        slopes = walk_back(back, seen, self.split)
-        gain = self._acting(lambda gains: jnp.swapaxes(multiply(transition, gains.gain), -1, -2))
-        return slopes, solved.map(jnp.subtract, gain.act(after(slopes, self.split)))
+        seen = self._acting(lambda step: _transposed(step.gains.emission)).act(solved)
+        slopes = walk_back(self._acting(lambda step: _transposed(step.loop)), seen, self.split)
+        later = self._acting(lambda step: _transposed(step.push)).act(after(slopes, self.split))
+        return slopes, solved.map(jnp.subtract, later)
 
     def _smoothed_means(self, slopes: Parts) -> Parts:
         """a_t + P_t r_t, with the predicted covariance P_t."""
-        return self.predicted.map(jnp.add, self._acting(lambda gains: square(gains.prior)).act(slopes))
+        return self.predicted.map(jnp.add, self._acting(lambda step: step.covariance).act(slopes))
 
     def _costate_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
         start = jnp.zeros_like(self.problem.initial_root)
-        head, steady = (self._costate(gains) for gains in self.covariances[:2])
-        return self._relax(start, steady, head)
+        head, steady = (_costate(step) for step in self.covariances[:2])
+        return self._relax(start, steady, head, self.covariances.moving)
 
-    def _costate(self, gains: Gains) -> Backward:
-        """From N_{t+1} to N_t."""
-        look = multiply(gains.whiten, gains.emission)
-        back = jnp.swapaxes(multiply(self.problem.system.transition, gains.kept), -1, -2)
-        return Backward(back, multiply(jnp.swapaxes(look, -1, -2), look))
+    def _slopes_of_entries(self, found: Relaxed) -> tuple[Float[Array, "M ..."], ...]:
+        """Of every N_{t+1}: Fᵀ N F and N_t, and what these take from the slopes in F, in H and in R."""
+        transition = self.problem.system.transition
+
+        def one(entry: tuple) -> tuple:
+            after, step, root_before = entry
+            behind, pulled = multiply(transition.T, after, transition), _costate(step).apply(after)
+            through = multiply(pulled, transition, square(root_before))
+            return behind, pulled, through, *costate.emitted(step.gains, behind)
+
+        steps = self._entry_steps(found)
+        return found.each(one, (found.all, steps, costate.before(steps.gains.root)))
 
     # -- which entry of what is walked back from the end stands for which time ----------------------------------
 
-    def _relax(self, last: Float[Array, "D D"], steady: Backward, head: Backward) -> Relaxed:
-        return relax(last, steady, head, min(self.split.head, self._after_head))
+    def _relax(self, last: Float[Array, "D D"], steady: Backward, head: Backward, moving: Int[Array, ""]) -> Relaxed:
+        return relax(last, steady, head, moving, min(self.split.head, self._after_head))
 
     def _holds(self, found: Relaxed) -> Flag:
         """Whether the entries are right for all sequences: long ones, or of one length."""
@@ -178,7 +178,7 @@ class InLanes(WalkThere):
 
         It does where filtered states become certain: such kernels back do not contract. In order they are others.
         """
-        gains, variances = self._entry_gains(found), lambda root: jnp.sum(root**2, axis=-1)
+        gains, variances = self._entry_steps(found).gains, lambda root: jnp.sum(root**2, axis=-1)
         slack = jnp.sqrt(jnp.finfo(gains.root.dtype).eps) * variances(gains.prior)
         return jnp.all(jnp.diagonal(found.all, axis1=-2, axis2=-1) <= variances(gains.root) + slack)
 
@@ -195,7 +195,16 @@ class InLanes(WalkThere):
         between = (self._lengths - self.split.head - len(found.tail)).astype(often.dtype)
         return alone.at[self.split.head].set(jnp.sum(often * between))
 
-    def _entry_gains(self, found: Relaxed) -> Gains:
+    def _entry_steps(self, found: Relaxed) -> Closed:
         again = lambda one: jnp.broadcast_to(one, (1 + len(found.tail), *one.shape))
         both = lambda many, one: jnp.concatenate([many, again(one)])
         return jax.tree.map(both, self.covariances.head, self.covariances.steady)
+
+
+def _costate(step: Closed) -> Backward:
+    """From N_{t+1} to N_t."""
+    return Backward(_transposed(step.loop), step.information)
+
+
+def _transposed(matrix: Float[Array, "*M I J"]) -> Float[Array, "*M J I"]:
+    return jnp.swapaxes(matrix, -1, -2)
