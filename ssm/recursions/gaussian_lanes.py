@@ -10,6 +10,8 @@ zero, and then from where the block before it ends. That is exact; only the cova
 Arrays are (L, n, C), lanes last, in long rows.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -76,7 +78,9 @@ class Parts(NamedTuple):
 def across(matrix: Float[Array, "*L I J"], vectors: Float[Array, "L J C"]) -> Float[Array, "L I C"]:
     """Matrix times vector in every step and lane."""
     if matrix.shape[-1] <= SMALL:
-        return jnp.sum(matrix[..., None] * vectors[:, None], axis=2)
+        # Column by column: as a sum over an axis, one row alone took 30 times as long.
+        columns = (matrix[..., j, None] * vectors[:, None, j] for j in range(matrix.shape[-1]))
+        return functools.reduce(operator.add, columns)
     if matrix.ndim == 3:
         return jax.lax.map(lambda each: _push(*each), (matrix, vectors))
     # Step by step: as one product, XLA would turn the whole array over, twice.
