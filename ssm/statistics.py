@@ -175,18 +175,31 @@ def _walk_together(
 ) -> tuple[Float[Array, "*B T"], _Walk]:
     """log p(y_t | y_<t), and the walk there."""
 
-    def attempt(model: AbstractDifferentiable, steps: Step) -> tuple[Flag, Callable]:
-        holds, found, log_evidence = model.walk_side_by_side(steps, schedule)
-        return holds, lambda: (log_evidence, _Walk(jnp.ones((), bool), found))
+    def attempt(model: AbstractDifferentiable, steps: Step, walk: _Walk, log_evidence: Array) -> tuple[Flag, Callable]:
+        return walk.holds, lambda: log_evidence
 
-    def in_order(model: AbstractDifferentiable, steps: Step) -> tuple[Array, _Walk]:
+    def in_order(model: AbstractDifferentiable, steps: Step, walk: _Walk, log_evidence: Array) -> Array:
         fast = steps.t.ndim == 1
-        one = lambda steps: forward(model, steps, Sequential(), None, nothing, fast=fast)[1]
-        like = eqx.filter_eval_shape(lambda: model.walk_side_by_side(steps, schedule)[1])
-        none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-        return each_sequence(one, steps), _Walk(jnp.zeros((), bool), none)
+        return each_sequence(lambda steps: forward(model, steps, Sequential(), None, nothing, fast=fast)[1], steps)
 
-    return where_it_holds(attempt, in_order, (model, steps))
+    # What was found goes past the choice, which would copy it: where it does not hold, it is not read.
+    walk, log_evidence = _walked((model, steps), schedule)
+    return where_it_holds(attempt, in_order, (model, steps, walk, log_evidence)), walk
+
+
+@eqx.filter_custom_jvp
+def _walked(model_and_steps, schedule):
+    model, steps = model_and_steps
+    holds, found, log_evidence = model.walk_side_by_side(steps, schedule)
+    return _Walk(holds, found), log_evidence
+
+
+@_walked.def_jvp
+def _walked_jvp(primals, tangents):
+    """Nothing: derivatives are those of walking in order."""
+    found = _walked(*primals)
+    still = lambda leaf: jnp.zeros_like(leaf) if eqx.is_inexact_array(leaf) else None
+    return found, jax.tree.map(still, found)
 
 
 def _slope_together(

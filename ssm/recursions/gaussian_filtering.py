@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import multiply
-from ssm.recursions.gaussian_lanes import Parts, Split, walk
+from ssm.recursions.gaussian_lanes import Parts, Split, Sweep, push, sweep
 from ssm.recursions.riccati import Closed, Covariances, System, settle
 from ssm.recursions.side_by_side import still
 from ssm.shapes import Array, Bool, Flag, Float, Int
@@ -34,6 +33,7 @@ class WalkThere(NamedTuple):
     covariances: Covariances
     predicted: Parts  # means a_t
     innovation: Parts  # v_t = y_t - d_t - H a_t
+    log_density: Parts  # log N(v_t; 0, S_t), (1, C) in every lane
 
     @classmethod
     def of(cls, problem: Problem, steps: Step, schedule: Any) -> Any:
@@ -42,13 +42,10 @@ class WalkThere(NamedTuple):
         size, count, total = len(problem.initial_mean), split.count, split.total
         covariances = settle(system, problem.initial_root, split.head, total, schedule.tol)
         following = jnp.concatenate([problem.offset[:, 1:], problem.offset[:, -1:]], axis=1)
-        residual = split.split(problem.residual)
-        pushed = _acting(covariances, lambda step: step.push).act(residual)
-        forcing = pushed.map(jnp.add, split.split(following))
-        loop = _acting(covariances, lambda step: step.loop)
-        predicted = walk(loop, forcing, jnp.broadcast_to(problem.initial_mean[:, None], (size, count)), split)
-        expected = _acting(covariances, lambda step: step.gains.emission).act(predicted)
-        return cls(problem, steps, split, covariances, predicted, residual.map(jnp.subtract, expected))
+        inputs = Parts(*zip(split.split(problem.residual), split.split(following), strict=True))
+        start = jnp.broadcast_to(problem.initial_mean[:, None], (size, count))
+        there, _ = sweep(_predict, Parts(*covariances[:2]), covariances.steady.loop, inputs, start, split)
+        return cls(problem, steps, split, covariances, *there)
 
     @classmethod
     def again(cls, problem: Problem, steps: Step, schedule: Any, found: tuple) -> Any:
@@ -57,7 +54,8 @@ class WalkThere(NamedTuple):
 
     def walk(self) -> tuple[Flag, tuple, Float[Array, "*B T"]]:
         """As `AbstractDifferentiable.walk_side_by_side`."""
-        return self.covariances.holds, (self.covariances, self.predicted, self.innovation), self.log_evidence()
+        found = self.covariances, self.predicted, self.innovation, self.log_density
+        return self.covariances.holds, found, self.log_evidence()
 
     def forward(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
         """As `AbstractRecursion.forward_side_by_side`."""
@@ -70,11 +68,7 @@ class WalkThere(NamedTuple):
 
     def log_evidence(self) -> Float[Array, "*B T"]:
         """log N(y_t; H a_t + d_t, S_t); 0 in padding."""
-        surprise = self._acting(lambda step: step.gains.whiten).act(self.innovation)  # S^-½ v
-        scale = self._acting(lambda step: step.gains.log_scale[..., None, None])
-        constant = self.innovation.head.shape[1] * 0.5 * jnp.log(2 * jnp.pi).astype(self.innovation.head.dtype)
-        density = lambda w, log_scale: -jnp.sum(w**2, axis=1, keepdims=True) / 2 - log_scale - constant
-        log_evidence = self.split.join(surprise.map(density, scale))[..., 0]
+        log_evidence = self.split.join(self.log_density)[..., 0]
         return self._unbatched(jnp.where(self._real, log_evidence, 0))
 
     # -- small words ----------------------------------------------------------------------------------------------
@@ -98,6 +92,18 @@ class WalkThere(NamedTuple):
 
     def _unbatched(self, tree: Any) -> Any:
         return tree if self.steps.t.ndim == 2 else index(tree, 0)
+
+
+def _predict(rule: Closed, mean: Float[Array, "D C"], now: tuple[Array, Array]) -> Sweep:
+    """a_{t+1} from a_t: F (I - K H) a + F K (y - d) + b."""
+    residual, offset = now
+    both, size = push(rule.there, mean), len(mean)
+    innovation = residual - both[size:]
+    whitened = push(rule.gains.whiten, innovation)
+    constant = len(residual) * 0.5 * jnp.log(2 * jnp.pi).astype(residual.dtype)
+    log_density = -jnp.sum(whitened**2, axis=0, keepdims=True) / 2 - rule.gains.log_scale - constant
+    following = both[:size] + push(rule.push, residual) + offset
+    return Sweep(following, (mean, innovation, log_density), ())
 
 
 def _split(problem: Problem, schedule: Any) -> Split:

@@ -13,13 +13,13 @@ Arrays are (L, n, C), lanes last, in long rows.
 import functools
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ssm.linalg import multiply
-from ssm.shapes import Array, Float
+from ssm.shapes import Array, Float, PyTree
 
 HEAD = 256  # steps in which covariances may move
 SMALL = 8  # up to this many columns a sum of products beats a matrix product
@@ -46,10 +46,14 @@ class Split(NamedTuple):
         """L."""
         return -(-(self.total - self.head) // self.blocks)
 
+    @property
+    def filled(self) -> int:
+        """How many steps the last block has too many."""
+        return self.head + self.depth * self.blocks - self.total
+
     def split(self, array: Float[Array, "B T n"]) -> "Parts":
         """Head and tail; the last block is filled up with zeros."""
-        extra = self.head + self.depth * self.blocks - self.total
-        tail = jnp.pad(array[:, self.head :], ((0, 0), (0, extra), (0, 0)))
+        tail = jnp.pad(array[:, self.head :], ((0, 0), (0, self.filled), (0, 0)))
         tail = tail.reshape(self.count * self.blocks, self.depth, array.shape[2])
         return Parts(jnp.moveaxis(array[:, : self.head], 0, -1), jnp.moveaxis(tail, 0, -1))
 
@@ -63,8 +67,8 @@ class Split(NamedTuple):
 class Parts(NamedTuple):
     """An array in lanes, or what acts on one: step by step in the head, the same for all steps of the tail."""
 
-    head: Float[Array, "H *n"]
-    tail: Float[Array, "*n"]
+    head: Any  # (H, ...)
+    tail: Any
 
     def act(self, lanes: "Parts") -> "Parts":
         """Matrix times vector, in every step of every lane."""
@@ -82,25 +86,73 @@ def across(matrix: Float[Array, "*L I J"], vectors: Float[Array, "L J C"]) -> Fl
         columns = (matrix[..., j, None] * vectors[:, None, j] for j in range(matrix.shape[-1]))
         return functools.reduce(operator.add, columns)
     if matrix.ndim == 3:
-        return jax.lax.map(lambda each: _push(*each), (matrix, vectors))
+        return jax.lax.map(lambda each: push(*each), (matrix, vectors))
     # Step by step: as one product, XLA would turn the whole array over, twice.
-    return jax.lax.map(lambda each: _push(matrix, each), vectors)
+    return jax.lax.map(lambda each: push(matrix, each), vectors)
 
 
-def walk(matrix: Parts, forcing: Parts, start: Float[Array, "D B"], split: Split) -> Parts:
-    """x_1 = start, x_{t+1} = matrix_t x_t + forcing_t: all x_t."""
-    last, head = jax.lax.scan(lambda x, now: (_push(now[0], x) + now[1], x), start, (matrix.head, forcing.head))
-    return Parts(head, _blocks(matrix.tail, forcing.tail, last, split, reverse=False))
+class Sweep(NamedTuple):
+    """What one step of a sweep leads to, and what it leaves."""
+
+    following: Float[Array, "D C"]
+    record: PyTree  # kept of every step
+    sums: PyTree  # added up over all steps and lanes
 
 
-def walk_back(matrix: Parts, forcing: Parts, split: Split) -> Parts:
-    """x_{T+1} = 0, x_t = matrix_t x_{t+1} + forcing_t: all x_1 .. x_T."""
-    nothing = jnp.zeros((forcing.head.shape[1], split.count), forcing.head.dtype)
-    tail, first = _blocks(matrix.tail, forcing.tail, nothing, split, reverse=True), nothing
-    if split.depth:  # the first block of each sequence begins where its head ends
-        first = tail[0].reshape(-1, split.count, split.blocks)[:, :, 0]
-    step = lambda x, now: (_push(now[0], x) + now[1],) * 2
-    return Parts(jax.lax.scan(step, first, (matrix.head, forcing.head), reverse=True)[1], tail)
+def sweep(
+    step: Callable[[PyTree, Array, PyTree], Sweep],
+    rules: Parts,
+    loop: Float[Array, "D D"],
+    inputs: Parts,
+    start: Float[Array, "D B"],
+    split: Split,
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """What `step(rule, x, input)` records, and its sums, from the first time on or in `reverse`.
+
+    Every step is affine in x, in the tail with the matrix `loop`; rules and inputs are trees of arrays, (H, ...) and
+    (H, n, B) in the head. In the tail the rule is one, and inputs are (L, n, C).
+    """
+
+    def scan(move: Callable, start: Array, now: PyTree) -> tuple[Array, PyTree, PyTree]:
+        def one(carry: tuple, now: PyTree) -> tuple[tuple, PyTree]:
+            done = move(carry[0], now)
+            return (done.following, jax.tree.map(jnp.add, carry[1], done.sums)), done.record
+
+        first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), now)
+        sums = jax.eval_shape(move, start, first).sums
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+        (last, sums), record = jax.lax.scan(one, (start, nothing), now, reverse=reverse)
+        return last, record, sums
+
+    in_head = lambda x, now: step(now[0], x, now[1])
+    in_tail = lambda x, now: step(rules.tail, x, now)
+    if reverse:
+        starts = _starts(in_tail, loop, inputs.tail, start, split, reverse)
+        first, tail, late = scan(in_tail, starts, inputs.tail)
+        # The first block of each sequence begins where its head ends.
+        first = first.reshape(len(first), split.count, split.blocks)[:, :, 0] if split.depth else start
+        _, head, early = scan(in_head, first, (rules.head, inputs.head))
+    else:
+        last, head, early = scan(in_head, start, (rules.head, inputs.head))
+        _, tail, late = scan(in_tail, _starts(in_tail, loop, inputs.tail, last, split, reverse), inputs.tail)
+    parts = jax.tree.map(Parts, head, tail)
+    return parts, jax.tree.map(jnp.add, early, late)
+
+
+def _starts(
+    move: Callable, loop: Float[Array, "D D"], inputs: PyTree, start: Float[Array, "D B"], split: Split, reverse: bool
+) -> Float[Array, "D C"]:
+    """Where every block starts: all are walked from zero, and from where the one before it then ends."""
+    if split.blocks == 1:
+        return start
+    nothing = jnp.zeros((len(start), split.count * split.blocks), start.dtype)
+    ends = jax.lax.scan(lambda x, now: (move(x, now).following, None), nothing, inputs, reverse=reverse)[0]
+    ends = jnp.moveaxis(ends.reshape(-1, split.count, split.blocks), -1, 0)  # (C, D, B)
+    whole = jnp.linalg.matrix_power(loop, split.depth)
+    border = lambda x, end: (multiply(whole, x) + end, x)
+    return jnp.moveaxis(jax.lax.scan(border, start, ends, reverse=reverse)[1], 0, -1).reshape(nothing.shape)
 
 
 def before(parts: Parts, split: Split) -> Parts:
@@ -122,35 +174,8 @@ def after(parts: Parts, split: Split) -> Parts:
     return Parts(jnp.concatenate([parts.head[1:], starts[None, :, :, 0]]), jnp.concatenate([parts.tail[1:], last]))
 
 
-def pairs(left: Parts, right: Parts) -> Float[Array, "I J"]:
-    """Σ left rightᵀ over all steps and lanes."""
-    # Step by step into one sum: 1.6 ms where turning the arrays over for one product took 2.5 (1000 × 10 × 100).
-    add = lambda total, now: (total + multiply(now[0], now[1].T), None)
-    total = jnp.zeros((left.head.shape[1], right.head.shape[1]), left.head.dtype)
-    for part in zip(left, right, strict=True):
-        total = jax.lax.scan(add, total, part)[0]
-    return total
-
-
-def _blocks(
-    matrix: Float[Array, "D D"], forcing: Float[Array, "L D C"], start: Float[Array, "D B"], split: Split, reverse: bool
-) -> Float[Array, "L D C"]:
-    """All x, before each step on the way there, and after it on the way back."""
-    move = lambda x, force: _push(matrix, x) + force
-    starts = start
-    if split.blocks > 1:
-        zeros = jnp.zeros_like(forcing[0])
-        ends = jax.lax.scan(lambda x, force: (move(x, force), None), zeros, forcing, reverse=reverse)[0]
-        ends = jnp.moveaxis(ends.reshape(-1, split.count, split.blocks), -1, 0)  # (C, D, B)
-        whole = jnp.linalg.matrix_power(matrix, split.depth)
-        border = lambda x, end: (multiply(whole, x) + end, x)
-        starts = jnp.moveaxis(jax.lax.scan(border, start, ends, reverse=reverse)[1], 0, -1).reshape(zeros.shape)
-    if reverse:
-        return jax.lax.scan(lambda x, force: (move(x, force),) * 2, starts, forcing, reverse=True)[1]
-    return jax.lax.scan(lambda x, force: (move(x, force), x), starts, forcing)[1]
-
-
-def _push(matrix: Float[Array, "I J"], vectors: Float[Array, "J C"]) -> Float[Array, "I C"]:
+def push(matrix: Float[Array, "I J"], vectors: Float[Array, "J C"]) -> Float[Array, "I C"]:
+    """Matrix times vector in every lane."""
     if matrix.shape[1] <= SMALL:
         return jnp.sum(matrix[:, :, None] * vectors, axis=1)
     return multiply(matrix, vectors)

@@ -1,5 +1,7 @@
 """Smoothing and slopes of a linear-Gaussian model with constant matrices (see `gaussian_lanes`)."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +11,7 @@ from ssm.recursions import costate, costate_smoothing
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.costate_smoothing import little_subtracted
 from ssm.recursions.gaussian_filtering import WalkThere
-from ssm.recursions.gaussian_lanes import Parts, after, before, pairs, walk_back
+from ssm.recursions.gaussian_lanes import Parts, Sweep, after, before, push, sweep
 from ssm.recursions.gaussian_statistics import First, States
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.relaxing import Backward, Relaxed, relax, weighted, where_moving
@@ -32,7 +34,7 @@ class InLanes(WalkThere):
         found, kernels = self._by_kernels()
         roots = found.each(semidefinite_root, found.all)
         exact = little_subtracted(self.covariances.head.gains.root, roots[: self.split.head])
-        means = self._smoothed_means(self._slopes()[0])
+        means = self._walk_back(jnp.ones(self.split.count, self.problem.residual.dtype))[0].mean
         early = lambda: self._early_means(means, kernels, exact)
         mean = self.split.join(jax.lax.cond(jnp.all(exact), lambda: means, early))
         holds = self.covariances.holds & self._holds(found) & self._know_more(found)
@@ -74,42 +76,47 @@ class InLanes(WalkThere):
         Step after step of all sequences after each other.
         """
         often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
-        slopes, seen = self._slopes()
+        walked, sums = self._walk_back(often)
         found = self._costate_covariances()
         behind, pulled, through, observed, blurred = self._slopes_of_entries(found)
         weights = self._weights(found, often)
         moved = weights.at[0].set(0)  # nothing leads into the first time
-        state = self._smoothed_means(slopes)
-        count = Parts(often, jnp.repeat(often, self.split.blocks))
-        first, later = slopes.head[0], Parts(slopes.head.at[0].set(0), slopes.tail)
-        weighed_later, weighed_seen = later.map(jnp.multiply, count), seen.map(jnp.multiply, count)
-        flat = lambda parts: self.split.join(parts).reshape(-1, parts.head.shape[1])
-        smoothed, spread, exact = self._states(state, found, behind)
+        first = walked.slope.head[0]
+        slopes = Sensitivities(
+            initial_mean=multiply(first, often),
+            initial_covariance=(multiply(first * often, first.T) - jnp.sum(often) * pulled[0]) / 2,
+            transition=sums.transition - weighted(moved, through),
+            transition_covariance=(sums.transition_covariance - weighted(moved, pulled)) / 2,
+            emission=sums.emission - weighted(weights, observed),
+            emission_covariance=(sums.emission_covariance - weighted(weights, blurred)) / 2,
+            transition_offset=self._flat(walked.slope, self._times(often).at[:, 0].set(0)),
+            emission_offset=self._flat(walked.noise_slope, self._times(often)),
+        )
+        return self._holds(found), slopes, self._expected_states(walked, found, behind, weights, often)
+
+    def _times(self, often: Float[Array, "B"]) -> Float[Array, "B T"]:
+        return jnp.broadcast_to(often[:, None], (self.split.count, self.split.total))
+
+    def _flat(self, parts: Parts, often: Float[Array, "B T"] | None = None) -> Float[Array, "M n"]:
+        """Step after step of all sequences after each other, times how often each counts."""
+        array = self.split.join(parts)
+        return (array if often is None else array * often[..., None]).reshape(-1, array.shape[-1])
+
+    def _expected_states(
+        self, walked: "Walked", found: Relaxed, behind: Array, weights: Float[Array, "M"], often: Float[Array, "B"]
+    ) -> States:
+        smoothed, spread, exact = self._states(walked.mean, found, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
-        there = often[:, None] * self._real.astype(often.dtype)
-        states = States(
-            flat(before(smoothed, self.split)),
-            flat(smoothed),
+        there = self._times(often) * self._real.astype(often.dtype)
+        return States(
+            self._flat(before(smoothed, self.split)),
+            self._flat(smoothed),
             there.at[:, 0].set(0).reshape(-1),
             there.reshape(-1),
             weighted(weights.at[last].add(-jnp.sum(often)), spread),
             weighted(weights, spread),
             jnp.sum(often),
             First.of(smoothed.head[0].T - self.problem.initial_mean, spread[0], often, exact[0]),
-        )
-        return (
-            self._holds(found),
-            Sensitivities(
-                initial_mean=multiply(first, often),
-                initial_covariance=(multiply(first * often, first.T) - jnp.sum(often) * pulled[0]) / 2,
-                transition=pairs(weighed_later, before(state, self.split)) - weighted(moved, through),
-                transition_covariance=(pairs(weighed_later, later) - weighted(moved, pulled)) / 2,
-                emission=pairs(weighed_seen, state) - weighted(weights, observed),
-                emission_covariance=(pairs(weighed_seen, seen) - weighted(weights, blurred)) / 2,
-                transition_offset=flat(weighed_later),
-                emission_offset=flat(weighed_seen),
-            ),
-            states,
         )
 
     def _states(
@@ -128,19 +135,18 @@ class InLanes(WalkThere):
 
         return *jax.lax.cond(jnp.all(exact), lambda: (state, spread), early), exact
 
-    def _slopes(self) -> tuple[Parts, Parts]:
-        """r_t, and e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more."""
-        real = self.split.split(self._real[..., None].astype(self.problem.residual.dtype))
-        solved = self._acting(lambda step: step.precision).act(self.innovation)
-        solved = solved.map(lambda w, real: jnp.where(real > 0, w, 0), real)
-        seen = self._acting(lambda step: _transposed(step.gains.emission)).act(solved)
-        slopes = walk_back(self._acting(lambda step: _transposed(step.loop)), seen, self.split)
-        later = self._acting(lambda step: _transposed(step.push)).act(after(slopes, self.split))
-        return slopes, solved.map(jnp.subtract, later)
-
-    def _smoothed_means(self, slopes: Parts) -> Parts:
-        """a_t + P_t r_t, with the predicted covariance P_t."""
-        return self.predicted.map(jnp.add, self._acting(lambda step: step.covariance).act(slopes))
+    def _walk_back(self, often: Float[Array, "B"]) -> tuple["Walked", "Sums"]:
+        """Slopes and smoothed means of all times, and sums that count each sequence as often as it says."""
+        split, (head, steady, *_) = self.split, self.covariances
+        rules = Parts(
+            (head, jnp.broadcast_to(often, (split.head, split.count))), (steady, jnp.repeat(often, split.blocks))
+        )
+        real = (None, None)
+        if self.steps.padding is not None or split.filled:
+            real = split.split(self._real[..., None].astype(often.dtype)).map(lambda real: real > 0)
+        inputs = Parts(*zip(self.innovation, self.predicted, real, strict=True))
+        nothing = jnp.zeros((len(self.problem.initial_mean), split.count), often.dtype)
+        return sweep(_back, rules, steady.loop.T, inputs, nothing, split, reverse=True)
 
     def _costate_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
@@ -199,6 +205,42 @@ class InLanes(WalkThere):
         again = lambda one: jnp.broadcast_to(one, (1 + len(found.tail), *one.shape))
         both = lambda many, one: jnp.concatenate([many, again(one)])
         return jax.tree.map(both, self.covariances.head, self.covariances.steady)
+
+
+class Walked(NamedTuple):
+    """What the way back finds at one time, (n, C), or at all of them, in parts."""
+
+    slope: Any  # r_t
+    noise_slope: Any  # e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more
+    mean: Any  # a_t + P_t r_t
+
+
+class Sums(NamedTuple):
+    """What it adds up."""
+
+    transition: Float[Array, "D D"]  # Σ r_{t+1} x_tᵀ
+    transition_covariance: Float[Array, "D D"]  # Σ r_{t+1} r_{t+1}ᵀ
+    emission: Float[Array, "N D"]  # Σ e_t x_tᵀ
+    emission_covariance: Float[Array, "N N"]  # Σ e_t e_tᵀ
+
+    @classmethod
+    def of(cls, weighed: Array, noise_weighed: Array, slope: Array, noise_slope: Array, mean: Array) -> "Sums":
+        """Over lanes, of one time."""
+        size = len(mean)
+        moved = multiply(weighed, jnp.concatenate([mean, slope]).T)
+        seen = multiply(noise_weighed, jnp.concatenate([mean, noise_slope]).T)
+        return cls(moved[:, :size], moved[:, size:], seen[:, :size], seen[:, size:])
+
+
+def _back(rule: tuple[Closed, Array], later: Float[Array, "D C"], now: tuple) -> Sweep:
+    """r_t from r_{t+1}, `later`."""
+    (step, often), (innovation, predicted, real), size = rule, now, len(later)
+    back, seen = push(step.back, later), push(step.surprise, innovation)
+    seen = seen if real is None else jnp.where(real, seen, 0)
+    slope, noise_slope = back[:size] + seen[:size], seen[size:] - back[size:]
+    mean = predicted + push(step.covariance, slope)
+    sums = Sums.of(later * often, noise_slope * often, later, noise_slope, mean)
+    return Sweep(slope, Walked(slope, noise_slope, mean), sums)
 
 
 def _costate(step: Closed) -> Backward:

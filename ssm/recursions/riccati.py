@@ -54,28 +54,40 @@ class Gains(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """What a step of the closed filter does to a mean, and to the slope of what comes after; leading axes for many."""
+    """What a step of the closed filter does to a mean, and to the slope of what comes after; leading axes for many.
+
+    What is multiplied by the same vector is stacked: one product instead of two.
+    """
 
     gains: Gains
     covariance: Float[Array, "*M D D"]  # P_{t|t-1}
-    loop: Float[Array, "*M D D"]  # F (I - K H)
-    push: Float[Array, "*M D N"]  # F K
-    precision: Float[Array, "*M N N"]  # S⁻¹
+    there: Float[Array, "*M D+N D"]  # F (I - K H) and H, of a mean
+    push: Float[Array, "*M D N"]  # F K, of what is seen
+    back: Float[Array, "*M D+N D"]  # (I - K H)ᵀ Fᵀ and Kᵀ Fᵀ, of a slope
+    surprise: Float[Array, "*M D+N N"]  # Hᵀ S⁻¹ and S⁻¹, of an innovation
     information: Float[Array, "*M D D"]  # Hᵀ S⁻¹ H
 
     @classmethod
     def of(cls, system: System, prior: Float[Array, "D D"]) -> "Closed":
         """The step from the root of a predicted covariance."""
         gains = Gains.of(prior, system.emission, system.blur)
+        loop, push = (multiply(system.transition, matrix) for matrix in (gains.kept, gains.gain))
         look = multiply(gains.whiten, gains.emission)
+        stacked = jnp.concatenate([look.T, gains.whiten.T])
         return cls(
             gains,
             square(prior),
-            multiply(system.transition, gains.kept),
-            multiply(system.transition, gains.gain),
-            multiply(gains.whiten.T, gains.whiten),
+            jnp.concatenate([loop, gains.emission]),
+            push,
+            jnp.concatenate([loop.T, push.T]),
+            multiply(stacked, gains.whiten),
             multiply(look.T, look),
         )
+
+    @property
+    def loop(self) -> Float[Array, "*M D D"]:
+        """F (I - K H)."""
+        return self.there[..., : self.there.shape[-1], :]
 
 
 class Covariances(NamedTuple):
