@@ -23,7 +23,7 @@ class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
         raise NotImplementedError
 
     def walk_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Array]":
-        """As `forward_side_by_side`, with what the way back needs in the place of beliefs."""
+        """As `smooth_side_by_side`, with what the way back needs in the place of beliefs."""
         raise NotImplementedError
 
     def slope_side_by_side(
@@ -62,7 +62,7 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
     def expect_side_by_side(
         self, steps: Step, schedule: Any, counted: Array | None = None
     ) -> "tuple[Array, PyTree, Array]":
-        """As `forward_side_by_side`, with the statistics of all sequences together, in the order of `arrange`.
+        """As `smooth_side_by_side`, with the statistics of all sequences together, in the order of `arrange`.
 
         Each sequence is counted once, or as often as `counted` (B,) says.
         """

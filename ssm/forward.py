@@ -98,13 +98,14 @@ def each_sequence(function: Callable[..., PyTree], steps: Step, *others: PyTree)
 def _attempt(
     schedule: Any, save: Callable, model: AbstractRecursion, steps: Step, key: Key | None
 ) -> tuple[Flag, Callable[[], PyTree]]:
-    holds, filtered, log_evidence = model.forward_side_by_side(steps, schedule)
+    holds, saved = model.forward_side_by_side(steps, schedule)
 
-    def record(steps: Step, filtered: Any, log_evidence: Array) -> tuple[Any, Array, PyTree]:
-        predicted = predictions(model, model.prepare(steps), filtered)
-        return index(filtered, -1), log_evidence, jax.vmap(save)(Saved(predicted, filtered, log_evidence))
+    def record(steps: Step, saved: Saved) -> tuple[Any, Array, PyTree]:
+        if saved.predicted is None:
+            saved = saved._replace(predicted=predictions(model, model.prepare(steps), saved.filtered))
+        return index(saved.filtered, -1), saved.log_evidence, jax.vmap(save)(saved)
 
-    return holds, lambda: each_sequence(record, steps, filtered, log_evidence)
+    return holds, lambda: each_sequence(record, steps, saved)
 
 
 def _in_order(

@@ -86,18 +86,18 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """Whether the methods that end so know this member (`ssm.schedules.SideBySide`)."""
         return False
 
-    def takes_side_by_side(self, steps: Step) -> bool:
-        """Whether they know these steps, (T,) or (B, T)."""
+    def takes_side_by_side(self, steps: Step, lanes: int | None = None) -> bool:
+        """Whether they know these steps, (T,) or (B, T), in as many `lanes`, or in as many as suit."""
         return True
 
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
         """Whether that is faster on a CPU, for steps (T,) or (B, T)."""
         return False
 
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
-        """Filtered beliefs and log p(y_t | y_<t) of steps (T,) or (B, T) as observed.
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any]:
+        """Beliefs and log p(y_t | y_<t) of steps (T,) or (B, T) as observed, as `ssm.scan.Saved`.
 
-        First a flag: whether the answer holds.
+        First a flag: whether the answer holds. Predicted beliefs are None where they follow from filtered ones.
         """
         raise NotImplementedError
 
@@ -142,7 +142,7 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         return smoothed
 
     def smooth_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
-        """As `forward_side_by_side`, with smoothed beliefs."""
+        """The same flag, smoothed beliefs, and log p(y_t | y_<t)."""
         raise NotImplementedError
 
     def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":

@@ -17,6 +17,7 @@ LAYERS = [
         "linalg",
         "derivatives",
         "roots",
+        "lane_roots",
         "conditioning",
         "checks",
         "compiling",

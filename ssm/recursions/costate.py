@@ -200,10 +200,12 @@ def smoothed_covariance(root: Float[Array, "*T D D"], after: Float[Array, "*T D 
 
 
 def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) -> Sensitivities:
-    """Those of sequences (B, ...), counted as often as it says: summed, but offsets sequence after sequence."""
-    *sums, state, seen = sensitivities if counted is None else times(sensitivities, counted)
-    flat = lambda array: array.reshape(-1, array.shape[-1])
-    return Sensitivities._make([*map(add_up, sums), flat(state), flat(seen)])
+    """Those of sequences (B, ...), counted as often as it says: summed, or sequence after sequence where in time."""
+    sensitivities = sensitivities if counted is None else times(sensitivities, counted)
+    ranks = 1, 2, 2, 2, 2, 2, 1, 1  # of what does not vary in time
+    flat = lambda array: array.reshape(-1, *array.shape[2:])
+    each = zip(sensitivities, ranks, strict=True)
+    return Sensitivities._make(add_up(array) if array.ndim == rank + 1 else flat(array) for array, rank in each)
 
 
 def now(seen: Seen, after: Slope) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:

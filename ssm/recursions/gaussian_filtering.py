@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.recursions.gaussian_lanes import Parts, Split, Sweep, push, sweep
-from ssm.recursions.riccati import Closed, Covariances, System, settle
-from ssm.recursions.side_by_side import still
+from ssm.recursions.riccati import Closed, Covariances, Gains, System, settle
+from ssm.recursions.side_by_side import still, still_ahead
+from ssm.scan import Saved
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.steps import Step
 from ssm.trees import index
@@ -57,14 +58,19 @@ class WalkThere(NamedTuple):
         found = self.covariances, self.predicted, self.innovation, self.log_density
         return self.covariances.holds, found, self.log_evidence()
 
-    def forward(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
+    def forward(self) -> tuple[Flag, Saved]:
         """As `AbstractRecursion.forward_side_by_side`."""
         update = self._acting(lambda step: step.gains.gain).act(self.innovation)
-        mean = self.split.join(self.predicted.map(jnp.add, update))
-        head, steady = self.covariances.head.gains.root, self.covariances.steady.gains.root
+        filtered = still(self._beliefs(self.predicted.map(jnp.add, update), lambda gains: gains.root), self.steps)
+        ahead = self._beliefs(self.predicted, lambda gains: gains.prior)
+        ahead, filtered = self._unbatched((still_ahead(ahead, filtered, self.steps), filtered))
+        return self.covariances.holds, Saved(ahead, filtered, self.log_evidence())
+
+    def _beliefs(self, means: Parts, root: Callable[[Gains], Array]) -> Gaussian:
+        """(B, T, ...), with some root of every step."""
+        mean, head, steady = self.split.join(means), *(root(step.gains) for step in self.covariances[:2])
         roots = jnp.concatenate([head, jnp.broadcast_to(steady, (self._after_head, *steady.shape))])
-        filtered = Gaussian(mean, jnp.broadcast_to(roots, (*mean.shape[:2], *roots.shape[1:])))
-        return self.covariances.holds, still(self._unbatched(filtered), self.steps), self.log_evidence()
+        return Gaussian(mean, jnp.broadcast_to(roots, (*mean.shape[:2], *roots.shape[1:])))
 
     def log_evidence(self) -> Float[Array, "*B T"]:
         """log N(y_t; H a_t + d_t, S_t); 0 in padding."""

@@ -14,6 +14,7 @@ from ssm.recursions import chain, side_by_side
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.chain import Counts, Sums
 from ssm.recursions.chain_filter import ChainFilter
+from ssm.scan import Saved
 from ssm.shapes import Array, Float, Key, PyTree, Scalar
 from ssm.steps import Step, flatten_steps, seen_steps
 from ssm.transitions.base import AbstractTransition, normalised, random_like
@@ -66,7 +67,7 @@ class HMM(ChainFilter, AbstractExpectation[Categorical]):
             return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 32
         return self.runs_side_by_side and shape[0] >= 8
 
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Saved]:
         """See `AbstractRecursion`."""
         return self._lanes(steps, schedule).forward()
 

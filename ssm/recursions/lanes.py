@@ -206,7 +206,7 @@ class Chain(eqx.Module):
         return jnp.matmul(before, gain.T, precision=HIGHEST)
 
 
-def relay(walk: Callable, starts: Array, same: Callable, max_sweeps: int) -> tuple[Flag, PyTree]:
+def relay(walk: Callable, starts: PyTree, same: Callable, max_sweeps: int) -> tuple[Flag, PyTree]:
     """What `walk` recorded when the next starts that it returned were the `same` as its own, and whether they were."""
 
     def unfinished(carry: tuple) -> Flag:

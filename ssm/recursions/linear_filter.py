@@ -14,10 +14,11 @@ from ssm.linalg import matrix_times_column, multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.recursion import AbstractParallelRecursion
-from ssm.recursions import costate, costate_smoothing, diffuse_costate, simulation
+from ssm.recursions import costate, costate_smoothing, diffuse_costate, gaussian_moving, simulation
 from ssm.recursions.costate import Seen, Sensitivities, gains_of
 from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
 from ssm.recursions.gaussian_filtering import Problem
+from ssm.recursions.gaussian_moving import Moving
 from ssm.recursions.gaussian_side_by_side import InLanes
 from ssm.recursions.gaussian_steps import (
     Dynamics,
@@ -29,6 +30,8 @@ from ssm.recursions.gaussian_steps import (
 from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.riccati import System
 from ssm.roots import SMALL_ROOT
+from ssm.scan import Saved
+from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, Scalar
 from ssm.steps import Step, flatten_steps
 
@@ -111,22 +114,31 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """As `python -m benchmarks kalman_missing_vs_peers` shows, where no step calls LAPACK."""
         return self.diffuse is None and max(self.num_dims, *self.event_shape) <= SMALL_ROOT
 
-    # -- covariances once, and means side by side -------------------------------------------------------------------
+    # -- side by side -------------------------------------------------------------------
 
     @property
     def runs_side_by_side(self) -> bool:
-        """With matrices that do not vary in time; offsets may."""
-        return self.diffuse is None and not any(self._varying())
+        """With a start that is not diffuse."""
+        return self.diffuse is None
 
-    def takes_side_by_side(self, steps: Step) -> bool:
-        """With nothing missing: what is seen then changes no covariance."""
-        return steps.observed is None
+    def takes_side_by_side(self, steps: Step, lanes: int | None = None) -> bool:
+        """Where covariances keep moving, with enough to put side by side, or with as many `lanes` as asked for."""
+        *batch, total = steps.t.shape
+        there = math.prod(batch), total, self.num_dims, self.event_shape[0]
+        return not self._moves(steps) or lanes is not None or gaussian_moving.pays(*there)
 
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """As `python -m benchmarks kalman_evidence_vs_peers` shows; short ones take less time than compiling both."""
+        """As `python -m benchmarks kalman_evidence_vs_peers kalman_missing_vs_peers` shows.
+
+        Short ones take less time than compiling both ways.
+        """
         return self.runs_side_by_side and math.prod(shape) >= 256
 
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
+    def _moves(self, steps: Step) -> bool:
+        """Whether covariances move at all times: matrices vary in time (offsets may), or something is missing."""
+        return steps.observed is not None or any(self._varying())
+
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Saved]:
         """See `AbstractRecursion`."""
         return self.lanes(steps, schedule).forward()
 
@@ -142,7 +154,11 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
     ) -> tuple[Array, Sensitivities]:
         """See `AbstractDifferentiable`."""
-        return self.lanes(steps, schedule, walk).expect(counted)[:2]
+        there = self.lanes(steps, schedule, walk)
+        if isinstance(there, InLanes):
+            return there.expect(counted)[:2]
+        slopes = there.each(lambda steps, *beliefs: self.sensitivities(steps, beliefs[0], beliefs[1], Sequential()))
+        return there.holds, self.arrange_sensitivities(slopes, steps, schedule, counted)
 
     def arrange(self, steps: Step, schedule: Any) -> Step:
         """Sequence after sequence."""
@@ -154,8 +170,10 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """Sums over the sequences, and the slopes of offsets sequence after sequence."""
         return sensitivities if steps.t.ndim == 1 else costate.together(sensitivities, counted)
 
-    def lanes(self, steps: Step, schedule: Any, walk: Any = None) -> InLanes:
+    def lanes(self, steps: Step, schedule: Any, walk: Any = None) -> InLanes | Moving:
         """The walk of all sequences side by side, or the one that `walk` is of."""
+        if self._moves(steps):
+            return Moving.of(self, steps, schedule) if walk is None else Moving.again(self, steps, walk)
         batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
         system = System(
             self.transition_matrix,

@@ -8,9 +8,11 @@ from ssm.diffuse import DiffuseGaussian
 from ssm.expectation import AbstractExpectation
 from ssm.recursions import costate_smoothing, gaussian_learning, gaussian_statistics
 from ssm.recursions.backward import smooth_backward
+from ssm.recursions.gaussian_side_by_side import InLanes
 from ssm.recursions.gaussian_statistics import Moments
 from ssm.recursions.linear_filter import Belief, LinearFilter
 from ssm.recursions.subspace import identified
+from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, Scalar
 from ssm.steps import Step
 
@@ -91,7 +93,11 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
         self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
     ) -> tuple[Array, Moments]:
         """See `AbstractExpectation`."""
-        holds, slopes, states = self.lanes(steps, schedule, walk).expect(counted)
+        there = self.lanes(steps, schedule, walk)
+        if not isinstance(there, InLanes):
+            found = there.each(lambda steps, *beliefs: self.statistics(steps, beliefs[0], beliefs[1], Sequential()))
+            return there.holds, found if steps.t.ndim == 1 else self.arrange_statistics(found, steps, schedule, counted)
+        holds, slopes, states = there.expect(counted)
         return holds, gaussian_statistics.moments(self, self.arrange(steps, schedule).u, slopes, states)
 
     def arrange_statistics(self, statistics: Moments, steps: Step, schedule: Any, counted: Array | None) -> Moments:

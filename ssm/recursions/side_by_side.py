@@ -10,9 +10,10 @@ from ssm.beliefs import Categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.recursions import lanes
 from ssm.recursions.chain import Counts, any_component
+from ssm.scan import Saved
 from ssm.shapes import Array, Bool, Float, PyTree
 from ssm.steps import Step
-from ssm.trees import times
+from ssm.trees import times, widen
 
 
 class InLanes(NamedTuple):
@@ -41,11 +42,11 @@ class InLanes(NamedTuple):
         chain = lanes.Chain(initial, transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
         return cls(chain, steps, seen, shift)
 
-    def forward(self) -> tuple[Array, Categorical, Array]:
+    def forward(self) -> tuple[Array, Saved]:
         """As `AbstractRecursion.forward_side_by_side`."""
         there = self.chain.forward()
         filtered = still(self.chain.layout.join(there.filtered), self.steps)
-        return there.agreed, Categorical(filtered), self._evidence(there)
+        return there.agreed, Saved(None, Categorical(filtered), self._evidence(there))
 
     def smooth(self) -> tuple[Array, Categorical, Array]:
         """As `AbstractReversibleRecursion.smooth_side_by_side`."""
@@ -96,3 +97,11 @@ def still(beliefs: PyTree, steps: Step) -> PyTree:
     last = jnp.sum(~steps.padding, axis=-1, keepdims=True, dtype=int) - 1  # (B, 1)
     times = jnp.minimum(jnp.arange(steps.t.shape[-1]), last)
     return jax.tree.map(lambda leaf: leaf[jnp.arange(len(leaf))[:, None], times], beliefs)
+
+
+def still_ahead(predicted: PyTree, filtered: PyTree, steps: Step) -> PyTree:
+    """Predicted beliefs (B, T, ...) that are, in the padding after a sequence, the filtered ones of `still`."""
+    if steps.padding is None:
+        return predicted
+    where = lambda ahead, now: jnp.where(widen(steps.padding, ahead.ndim), now, ahead)
+    return jax.tree.map(where, predicted, filtered)

@@ -52,7 +52,7 @@ class SideBySide(AbstractSchedule):
     def takes(self, recursion: AbstractRecursion, steps: Step) -> bool:
         """Whether these steps, (T,) or (B, T), are walked side by side: one stretch each, padded only in a batch."""
         whole = steps.first is None and (steps.padding is None or steps.t.ndim == 2)
-        return recursion.runs_side_by_side and whole and recursion.takes_side_by_side(steps)
+        return recursion.runs_side_by_side and whole and recursion.takes_side_by_side(steps, self.lanes)
 
     def supports(self, recursion: AbstractRecursion) -> bool:
         """Members say so."""
