@@ -9,7 +9,7 @@ import pytest
 from oracles import _block_diagonal, _joint, system_of
 
 import ssm
-from ssm.schedules import Blocked
+from ssm.schedules import Blocked, SideBySide
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -105,7 +105,9 @@ def combinations() -> list:
         features = Features(*flags)
         if features.correlated and not features.missing == features.varying == features.inputs:
             continue
-        for schedule in ("sequential",) if features.diffuse else ("sequential", "associative", "blocked", "auto"):
+        for schedule in (
+            ("sequential",) if features.diffuse else ("sequential", "associative", "blocked", "lanes", "auto")
+        ):
             marks = () if all(flags) else pytest.mark.slow
             name = " ".join(name for name, flag in features._asdict().items() if flag) or "plain"
             every.append(pytest.param(features, schedule, marks=marks, id=f"{name}, {schedule}"))
@@ -117,7 +119,7 @@ def test_smoothed_beliefs_and_evidence_are_those_of_the_joint_distribution(featu
     model, (ys, us, seen) = model_of(features), data_of(features)
     truth = posterior(model, ys, us, seen)
     mask = seen if features.missing else None
-    how = Blocked(2) if schedule == "blocked" else schedule
+    how = {"blocked": Blocked(2), "lanes": SideBySide(lanes=2)}.get(schedule, schedule)
     answer = ssm.smooth(model, ys, us, mask=mask, schedule=how)
     np.testing.assert_allclose(answer.log_prob, truth.log_prob, **CLOSE)
     # Behind the three states there is the noise of what is seen, where it is correlated with theirs.

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
+from gaussian_answers import beliefs, close, holds, moments, slopes
 
 import ssm
-from ssm.parameters import constrain
 from ssm.recursions import gaussian_lanes
 from ssm.schedules import Sequential, SideBySide, resolve
-from ssm.statistics import statistics_of
 
 LANES = SideBySide(lanes=3)
 
@@ -40,46 +39,6 @@ def drawn(model: ssm.LinearGaussian, *lead: int) -> tuple[jax.Array, jax.Array |
     return jnp.asarray(random.normal(size=(*lead, 2))), us
 
 
-def close(answer: Any, truth: Any, tolerance: float) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), answer, truth)
-
-
-def beliefs(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
-    """There and back."""
-    filtered = ssm.filter(model, ys, us, schedule=schedule, lengths=lengths)
-    smoothed = ssm.smooth(model, ys, us, schedule=schedule, lengths=lengths).smoothed
-    means = filtered.filtered.mean, filtered.predicted.mean, smoothed.mean
-    covariances = (each.covariance for each in (filtered.filtered, filtered.predicted, smoothed))
-    return means, tuple(covariances), filtered.log_evidence
-
-
-def slopes(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
-    """Evidence and its slope in parameters, observations and inputs, sequences not all counted alike."""
-    weights = jnp.arange(1.0, 1 + len(ys)) if ys.ndim == 3 else 1.0
-    whole = lambda all: jnp.sum(weights * ssm.log_prob(*all, schedule=schedule, lengths=lengths))
-    return eqx.filter_value_and_grad(whole)((model, ys, us))
-
-
-def moments(model: Any, ys: Any, us: Any, schedule: Any, lengths: Any) -> Any:
-    """What EM learns from, sequences not all counted alike."""
-    steps = ssm.data.observe(model, ys, us, lengths=lengths).steps
-    counted = jnp.arange(1.0, 1 + len(ys)) if ys.ndim == 3 else None
-
-    @eqx.filter_jit
-    def found(plain: Any) -> Any:
-        if isinstance(schedule, SideBySide):
-            return plain.expect_side_by_side(steps, schedule, counted)[1]
-        one = lambda steps: statistics_of(plain, steps, schedule, fast=False)[0]
-        return plain.arrange_statistics((one if counted is None else jax.vmap(one))(steps), steps, schedule, counted)
-
-    return found(constrain(model))
-
-
-def holds(model: Any, ys: Any, schedule: SideBySide = LANES, **more: Any) -> bool:
-    """Whether the answer is one of its own."""
-    return bool(constrain(model).expect_side_by_side(ssm.data.observe(model, ys, **more).steps, schedule)[0])
-
-
 # float64: agreement to rounding, and where covariances have come to rest to its tolerance of 8 epsilons / (1 - ρ²)
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
@@ -103,8 +62,8 @@ def test_every_answer_is_that_of_walking_in_order(question: Any, name: str, lead
     ys, us = drawn(model, *lead)
     lengths = None if lengths is None else jnp.array(lengths)
     run = eqx.filter_jit(question)
-    close(*(run(model, ys, us, schedule, lengths) for schedule in (LANES, Sequential())), tolerance=1e-10)
-    assert holds(model, ys, inputs=us, lengths=lengths)
+    close(*(run(model, ys, us, schedule, lengths=lengths) for schedule in (LANES, Sequential())), tolerance=1e-10)
+    assert holds(model, ys, LANES, us, lengths=lengths)
 
 
 @pytest.mark.slow
@@ -112,7 +71,7 @@ def test_every_answer_is_that_of_walking_in_order(question: Any, name: str, lead
 def test_short_ragged_sequences_are_walked_in_order() -> None:
     model = member("plain")
     ys, lengths = drawn(model, 2, 6)[0], jnp.array([6, 2])
-    assert not holds(model, ys, lengths=lengths)
+    assert not holds(model, ys, LANES, lengths=lengths)
     slope = lambda schedule: eqx.filter_grad(
         lambda m: jnp.sum(ssm.log_prob(m, ys, lengths=lengths, schedule=schedule))
     )(model)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.linalg import multiply
-from ssm.shapes import Array, Float, PyTree
+from ssm.shapes import Array, Float, PyTree, Shaped
 
 HEAD = 256  # steps in which covariances may move
 SMALL = 8  # up to this many columns a sum of products beats a matrix product
@@ -51,13 +51,13 @@ class Split(NamedTuple):
         """How many steps the last block has too many."""
         return self.head + self.depth * self.blocks - self.total
 
-    def split(self, array: Float[Array, "B T n"]) -> "Parts":
+    def split(self, array: Shaped[Array, "B T n"]) -> "Parts":
         """Head and tail; the last block is filled up with zeros."""
         tail = jnp.pad(array[:, self.head :], ((0, 0), (0, self.filled), (0, 0)))
         tail = tail.reshape(self.count * self.blocks, self.depth, array.shape[2])
         return Parts(jnp.moveaxis(array[:, : self.head], 0, -1), jnp.moveaxis(tail, 0, -1))
 
-    def join(self, parts: "Parts") -> Float[Array, "B T n"]:
+    def join(self, parts: "Parts") -> Shaped[Array, "B T n"]:
         """The way back."""
         tail = jnp.moveaxis(parts.tail, -1, 0)
         tail = tail.reshape(self.count, self.blocks * self.depth, tail.shape[2])

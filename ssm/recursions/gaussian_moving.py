@@ -29,6 +29,7 @@ from ssm.trees import index
 ENTRIES = 3200  # of the roots of all lanes: beyond, XLA hands single operations to threads, and waits for them
 LANES, ROW = 128, 8  # at most, and a multiple of what a vector unit holds
 SHORTEST = 128  # steps of a block
+LARGEST, ENOUGH = 16, 4096  # states or components, and steps of all sequences
 WARM = 96  # steps of the block before that are walked first, half of it at most
 AGREED = 64  # epsilons
 
@@ -40,8 +41,9 @@ def lanes_for(count: int, total: int, size: int) -> int:
 
 
 def pays(count: int, total: int, size: int, seen: int) -> bool:
-    """Whether there is enough to put side by side."""
-    return max(size, seen) <= 16 and min(count * lanes_for(count, total, size), _most(size)) >= ROW
+    """Whether there is enough to put side by side, and to pay for compiling it: some 2 s for ten states."""
+    lanes = min(count * lanes_for(count, total, size), _most(size))
+    return max(size, seen) <= LARGEST and lanes >= ROW and count * total >= ENOUGH
 
 
 def _most(size: int) -> int:

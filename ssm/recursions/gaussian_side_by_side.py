@@ -143,7 +143,7 @@ class InLanes(WalkThere):
         )
         real = (None, None)
         if self.steps.padding is not None or split.filled:
-            real = split.split(self._real[..., None].astype(often.dtype)).map(lambda real: real > 0)
+            real = split.split(self._real[..., None])
         inputs = Parts(*zip(self.innovation, self.predicted, real, strict=True))
         nothing = jnp.zeros((len(self.problem.initial_mean), split.count), often.dtype)
         return sweep(_back, rules, steady.loop.T, inputs, nothing, split, reverse=True)
