@@ -111,6 +111,7 @@ class Roots(NamedTuple):
 
     predicted: Float[Array, "*L D D C"]
     filtered: Float[Array, "*L D D C"]
+    deviations: Float[Array, "*L D C"]  # of predicted states
     seeing: Seeing
 
 
@@ -144,8 +145,7 @@ class _Walk(NamedTuple):
 
     def move(self, roots: Roots) -> tuple[Flag, Means]:
         """Of all means, once covariances are known."""
-        deviations = jnp.sqrt(jnp.sum(roots.predicted[0] ** 2, axis=1))
-        same = lambda ends, starts: self._same_means(ends, starts, deviations)
+        same = lambda ends, starts: self._same_means(ends, starts, roots.deviations[0])
         return self._sweep(self._move, self.model.initial_mean, (self.inputs, roots.seeing), same)
 
     def _sweep(self, step: Callable, initial: Array, inputs: PyTree, same: Callable) -> tuple[Flag, Any]:
@@ -193,7 +193,8 @@ class _Walk(NamedTuple):
         seeing, left = condition(rows, root, noise)
         forward, _, spread = now.transition(self.model)
         filtered = triangular_root(left, jnp.zeros_like(root[:, :, :1]))
-        return triangular_root(product(forward, left), spread), Roots(root, filtered, seeing)
+        deviations = jnp.sqrt(jnp.sum(root**2, axis=1))
+        return triangular_root(product(forward, left), spread), Roots(root, filtered, deviations, seeing)
 
     def _move(self, mean: Float[Array, "D C"], now: "tuple[_Inputs, Seeing]") -> tuple[Float[Array, "D C"], Means]:
         """From the mean of p(x_t | y_<t) to that of p(x_{t+1} | y_<=t)."""

@@ -123,16 +123,18 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
 
     def takes_side_by_side(self, steps: Step, lanes: int | None = None) -> bool:
         """Where covariances keep moving, with enough to put side by side, or with as many `lanes` as asked for."""
-        *batch, total = steps.t.shape
-        there = math.prod(batch), total, self.num_dims, self.event_shape[0]
-        return not self._moves(steps) or lanes is not None or gaussian_moving.pays(*there)
+        return not self._moves(steps) or lanes is not None or self._pays(steps.t.shape)
 
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
         """As `python -m benchmarks kalman_evidence_vs_peers kalman_missing_vs_peers` shows.
 
         Short ones take less time than compiling both ways.
         """
-        return self.runs_side_by_side and math.prod(shape) >= 256
+        enough = self._pays(shape) if any(self._varying()) else math.prod(shape) >= 256
+        return self.runs_side_by_side and enough
+
+    def _pays(self, shape: tuple[int, ...]) -> bool:
+        return gaussian_moving.pays(math.prod(shape[:-1]), shape[-1], self.num_dims, self.event_shape[0])
 
     def _moves(self, steps: Step) -> bool:
         """Whether covariances move at all times: matrices vary in time (offsets may), or something is missing."""
