@@ -46,6 +46,7 @@ def drawn(model: ssm.LinearGaussian, *lead: int) -> tuple[jax.Array, jax.Array |
     [
         (beliefs, "singular", (131,), None),
         (slopes, "inputs", (3, 130), (130, 128, 97)),
+        (slopes, "plain", (60,), None),  # the walk back does not rest before the head
         pytest.param(moments, "singular", (131,), None, marks=pytest.mark.slow),
         pytest.param(moments, "inputs", (3, 130), (130, 128, 97), marks=pytest.mark.slow),
         pytest.param(moments, "plain", (2, 40), None, marks=pytest.mark.slow),

@@ -1,7 +1,5 @@
 """Smoothing and slopes of a linear-Gaussian model with constant matrices (see `gaussian_lanes`)."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +9,8 @@ from ssm.recursions import costate, costate_smoothing
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.costate_smoothing import little_subtracted
 from ssm.recursions.gaussian_filtering import WalkThere
-from ssm.recursions.gaussian_lanes import Parts, Sweep, after, before, push, sweep
+from ssm.recursions.gaussian_lanes import Parts, after, before, sweep
+from ssm.recursions.gaussian_slopes import Sums, Walked, step_back
 from ssm.recursions.gaussian_statistics import First, States
 from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.relaxing import Backward, Relaxed, relax, weighted, where_moving
@@ -103,7 +102,7 @@ class InLanes(WalkThere):
         return (array if often is None else array * often[..., None]).reshape(-1, array.shape[-1])
 
     def _expected_states(
-        self, walked: "Walked", found: Relaxed, behind: Array, weights: Float[Array, "M"], often: Float[Array, "B"]
+        self, walked: Walked, found: Relaxed, behind: Array, weights: Float[Array, "M"], often: Float[Array, "B"]
     ) -> States:
         smoothed, spread, exact = self._states(walked.mean, found, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
@@ -135,7 +134,7 @@ class InLanes(WalkThere):
 
         return *jax.lax.cond(jnp.all(exact), lambda: (state, spread), early), exact
 
-    def _walk_back(self, often: Float[Array, "B"]) -> tuple["Walked", "Sums"]:
+    def _walk_back(self, often: Float[Array, "B"]) -> tuple[Walked, Sums]:
         """Slopes and smoothed means of all times, and sums that count each sequence as often as it says."""
         split, (head, steady, *_) = self.split, self.covariances
         rules = Parts(
@@ -146,7 +145,7 @@ class InLanes(WalkThere):
             real = split.split(self._real[..., None])
         inputs = Parts(*zip(self.innovation, self.predicted, real, strict=True))
         nothing = jnp.zeros((len(self.problem.initial_mean), split.count), often.dtype)
-        return sweep(_back, rules, steady.loop.T, inputs, nothing, split, reverse=True)
+        return sweep(step_back, rules, steady.loop.T, inputs, nothing, split, reverse=True)
 
     def _costate_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
@@ -205,42 +204,6 @@ class InLanes(WalkThere):
         again = lambda one: jnp.broadcast_to(one, (1 + len(found.tail), *one.shape))
         both = lambda many, one: jnp.concatenate([many, again(one)])
         return jax.tree.map(both, self.covariances.head, self.covariances.steady)
-
-
-class Walked(NamedTuple):
-    """What the way back finds at one time, (n, C), or at all of them, in parts."""
-
-    slope: Any  # r_t
-    noise_slope: Any  # e_t = S⁻¹ v_t - Kᵀ Fᵀ r_{t+1}; zero where there is no observation any more
-    mean: Any  # a_t + P_t r_t
-
-
-class Sums(NamedTuple):
-    """What it adds up."""
-
-    transition: Float[Array, "D D"]  # Σ r_{t+1} x_tᵀ
-    transition_covariance: Float[Array, "D D"]  # Σ r_{t+1} r_{t+1}ᵀ
-    emission: Float[Array, "N D"]  # Σ e_t x_tᵀ
-    emission_covariance: Float[Array, "N N"]  # Σ e_t e_tᵀ
-
-    @classmethod
-    def of(cls, weighed: Array, noise_weighed: Array, slope: Array, noise_slope: Array, mean: Array) -> "Sums":
-        """Over lanes, of one time."""
-        size = len(mean)
-        moved = multiply(weighed, jnp.concatenate([mean, slope]).T)
-        seen = multiply(noise_weighed, jnp.concatenate([mean, noise_slope]).T)
-        return cls(moved[:, :size], moved[:, size:], seen[:, :size], seen[:, size:])
-
-
-def _back(rule: tuple[Closed, Array], later: Float[Array, "D C"], now: tuple) -> Sweep:
-    """r_t from r_{t+1}, `later`."""
-    (step, often), (innovation, predicted, real), size = rule, now, len(later)
-    back, seen = push(step.back, later), push(step.surprise, innovation)
-    seen = seen if real is None else jnp.where(real, seen, 0)
-    slope, noise_slope = back[:size] + seen[:size], seen[size:] - back[size:]
-    mean = predicted + push(step.covariance, slope)
-    sums = Sums.of(later * often, noise_slope * often, later, noise_slope, mean)
-    return Sweep(slope, Walked(slope, noise_slope, mean), sums)
 
 
 def _costate(step: Closed) -> Backward:

@@ -14,7 +14,7 @@ from ssm.linalg import matrix_times_column, multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.recursion import AbstractParallelRecursion
-from ssm.recursions import costate, costate_smoothing, diffuse_costate, gaussian_moving, simulation
+from ssm.recursions import costate, costate_smoothing, diffuse_costate, moving_lanes, simulation
 from ssm.recursions.costate import Seen, Sensitivities, gains_of
 from ssm.recursions.diffuse_costate import DiffuseCostate, DiffuseSeen
 from ssm.recursions.gaussian_filtering import Problem
@@ -134,7 +134,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         return self.runs_side_by_side and enough
 
     def _pays(self, shape: tuple[int, ...]) -> bool:
-        return gaussian_moving.pays(math.prod(shape[:-1]), shape[-1], self.num_dims, self.event_shape[0])
+        return moving_lanes.pays(math.prod(shape[:-1]), shape[-1], self.num_dims, self.event_shape[0])
 
     def _moves(self, steps: Step) -> bool:
         """Whether covariances move at all times: matrices vary in time (offsets may), or something is missing."""

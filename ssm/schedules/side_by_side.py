@@ -23,12 +23,14 @@ class SideBySide(AbstractSchedule):
 
     In a batch every sequence is a lane, and there are no borders.
 
-    A `LinearGaussian` is affine in its means: its lanes are joined exactly, in one more sweep, and `tol` is what may be
-    left of the way when its covariances count as settled, relative to √(P_ii P_jj) (2048 epsilons unless given).
+    A `LinearGaussian` with constant matrices and nothing missing is affine in its means: its lanes are joined exactly,
+    in one more sweep, and `tol` is what may be left of the way when its covariances count as settled, relative to
+    √(P_ii P_jj) (2048 epsilons unless given). Other ones are swept as above, covariances first, until borders agree
+    relative to standard deviations (64 epsilons unless given), if there are at most 16 states and 4096 steps or more,
+    or if `lanes` are given.
 
-    For members with such a form (an `HMM` with one matrix for all times, and its best paths; a `LinearGaussian` with
-    constant matrices and nothing missing). Anything else that is asked of it, such as packed starts, is walked in
-    order.
+    For members with such a form (an `HMM` with one matrix for all times, and its best paths; a `LinearGaussian` whose
+    start is not diffuse). Anything else that is asked of it, such as packed starts, is walked in order.
     """
 
     lanes: int | None = eqx.field(static=True, default=None)  # None: by length and size
