@@ -20,7 +20,7 @@ def main() -> str:
     warnings.filterwarnings("ignore")
     rows = [row(*sizes, kind) for kind in ("10 % missing", "H varies in time") for sizes in SIZES]
     header = ["D, N", "", "onescan", "statsmodels (Cython)", "ratio", "dynamax", "ratio"]
-    title = f"Kalman evidence in order, T = {LENGTH} ({versions('statsmodels', 'dynamax')})"
+    title = f"Kalman evidence where covariances never rest, T = {LENGTH} ({versions('statsmodels', 'dynamax')})"
     return table(title, header, rows)
 
 

@@ -18,6 +18,7 @@ from ssm.steps import Step
 # Up to this many states a broadcast product and sum beats a matrix product (`python -m benchmarks side_by_side`).
 SMALL = 12
 MEMORY = 128
+SWEEPS = 6  # at most, unless the schedule says
 
 
 class Layout(NamedTuple):

@@ -21,9 +21,10 @@ from ssm.steps import Step, seen_steps
 ENTRIES = 3200  # of the roots of all lanes: beyond, XLA hands single operations to threads, and waits for them
 LANES, ROW = 128, 8  # at most, and a multiple of what a vector unit holds
 SHORTEST = 128  # steps of a block
-LARGEST, ENOUGH = 16, 4096  # states or components, and steps of all sequences
+LARGEST, ENOUGH = 12, 4096  # states or components, and steps of all sequences
 WARM = 96  # steps of the block before that are walked first, half of it at most
 AGREED = 64  # epsilons
+SWEEPS = 3  # at most, unless the schedule says: what forgets more slowly is walked in order as fast
 
 
 def lanes_for(count: int, total: int, size: int) -> int:
@@ -104,7 +105,7 @@ class Walk(NamedTuple):
         late = jax.tree.map(lambda leaf: leaf[first:], inputs)
         everywhere = jnp.repeat(start, self.split.blocks, axis=-1)
         starts = begin(jax.lax.scan(lambda x, now: (step(x, now)[0], None), everywhere, late)[0])
-        return relay(walk, starts, same, self.schedule.max_sweeps)
+        return relay(walk, starts, same, self.schedule.max_sweeps or SWEEPS)
 
     def _tol(self, array: Array) -> Any:
         return AGREED * jnp.finfo(array.dtype).eps if self.schedule.tol is None else self.schedule.tol

@@ -26,7 +26,7 @@ class SideBySide(AbstractSchedule):
     A `LinearGaussian` with constant matrices and nothing missing is affine in its means: its lanes are joined exactly,
     in one more sweep, and `tol` is what may be left of the way when its covariances count as settled, relative to
     √(P_ii P_jj) (2048 epsilons unless given). Other ones are swept as above, covariances first, until borders agree
-    relative to standard deviations (64 epsilons unless given), if there are at most 16 states and 4096 steps or more,
+    relative to standard deviations (64 epsilons unless given), if there are at most 12 states and 4096 steps or more,
     or if `lanes` are given.
 
     For members with such a form (an `HMM` with one matrix for all times, and its best paths; a `LinearGaussian` whose
@@ -35,12 +35,12 @@ class SideBySide(AbstractSchedule):
 
     lanes: int | None = eqx.field(static=True, default=None)  # None: by length and size
     tol: float | None = eqx.field(static=True, default=None)
-    max_sweeps: int = eqx.field(static=True, default=6)
+    max_sweeps: int | None = eqx.field(static=True, default=None)  # None: 6, or 3 of covariances that keep moving
 
     def __check_init__(self):
         if self.lanes is not None and self.lanes < 1:
             raise ValueError(f"SideBySide(lanes): expected at least 1, got {self.lanes}")
-        if self.max_sweeps < 1:
+        if self.max_sweeps is not None and self.max_sweeps < 1:
             raise ValueError(f"SideBySide(max_sweeps): expected at least 1, got {self.max_sweeps}")
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
