@@ -43,7 +43,7 @@ class BestInLanes(eqx.Module):
     whole: bool = eqx.field(static=True)  # every lane is a sequence without padding
     layout: lanes.Layout | lanes.Batch = eqx.field(static=True)
     tol: float | None = eqx.field(static=True)
-    max_sweeps: int = eqx.field(static=True)
+    max_sweeps: int | None = eqx.field(static=True)
 
     @classmethod
     def of(
@@ -66,9 +66,7 @@ class BestInLanes(eqx.Module):
             rows = emission.log_likelihoods(split.y, split.u, split.observed)[:, :, None]
             rows = rows if seen is None else jnp.where(seen[:, None], rows, 0)
         whole = steps.padding is None and (layout.lanes == 1 or steps.t.ndim == 2)
-        return cls(
-            log(initial), log(transition), rows, real, whole, layout, schedule.tol, schedule.max_sweeps or lanes.SWEEPS
-        )
+        return cls(log(initial), log(transition), rows, real, whole, layout, schedule.tol, schedule.max_sweeps)
 
     def best(self) -> tuple[Flag, Int[Array, "*B T"], Float[Array, "*B"]]:
         """Whether the answer holds, the best path, and its log-probability."""

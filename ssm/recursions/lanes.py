@@ -106,7 +106,7 @@ class Chain(eqx.Module):
     real: Bool[Array, "L C"]
     layout: Layout | Batch = eqx.field(static=True)
     tol: float | None = eqx.field(static=True)
-    max_sweeps: int = eqx.field(static=True)
+    max_sweeps: int | None = eqx.field(static=True)
 
     def forward(self) -> Forward:
         """Filtered probabilities, normalised at every step."""
@@ -207,11 +207,11 @@ class Chain(eqx.Module):
         return jnp.matmul(before, gain.T, precision=HIGHEST)
 
 
-def relay(walk: Callable, starts: PyTree, same: Callable, max_sweeps: int) -> tuple[Flag, PyTree]:
+def relay(walk: Callable, starts: PyTree, same: Callable, max_sweeps: int | None) -> tuple[Flag, PyTree]:
     """What `walk` recorded when the next starts that it returned were the `same` as its own, and whether they were."""
 
     def unfinished(carry: tuple) -> Flag:
-        return ~carry[2] & (carry[3] < max_sweeps)
+        return ~carry[2] & (carry[3] < (max_sweeps or SWEEPS))
 
     def again(carry: tuple) -> tuple:
         starts, _, _, count = carry

@@ -39,9 +39,7 @@ class InLanes(NamedTuple):
         real, observed = layout.real(steps), emission.informed(split.u, split.observed)
         seen = real if observed is None else real & any_component(observed).reshape(real.shape)
         weights, shift = emission.side_by_side(split.y, split.u, split.observed, seen)
-        chain = lanes.Chain(
-            initial, transition, weights, real, layout, schedule.tol, schedule.max_sweeps or lanes.SWEEPS
-        )
+        chain = lanes.Chain(initial, transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
         return cls(chain, steps, seen, shift)
 
     def forward(self) -> tuple[Array, Saved]:
