@@ -98,7 +98,14 @@ def test_many_sequences_are_taken_in_groups(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("shape", "size", "pays"),
-    [((4096,), 2, True), ((4095,), 2, False), ((10_000,), 12, True), ((10_000,), 13, False), ((4, 2000), 2, True)],
+    [
+        ((4096,), 3, True),
+        ((4095,), 3, False),
+        ((4096,), 2, False),
+        ((10_000,), 12, True),
+        ((10_000,), 13, False),
+        ((4, 2000), 3, True),
+    ],
 )
 def test_it_is_the_default_where_it_pays(shape: tuple[int, ...], size: int, pays: bool) -> None:
     model = model_of(size, 1)

@@ -26,8 +26,8 @@ class SideBySide(AbstractSchedule):
     A `LinearGaussian` with constant matrices and nothing missing is affine in its means: its lanes are joined exactly,
     in one more sweep, and `tol` is what may be left of the way when its covariances count as settled, relative to
     √(P_ii P_jj) (2048 epsilons unless given). Other ones are swept as above, covariances first, until borders agree
-    relative to standard deviations (64 epsilons unless given), if there are at most 12 states and 4096 steps or more,
-    or if `lanes` are given.
+    relative to standard deviations (64 epsilons unless given), if there are 4096 steps or more and 3 to 12 states
+    (or fewer with several components), or if `lanes` are given.
 
     For members with such a form (an `HMM` with one matrix for all times, and its best paths; a `LinearGaussian` whose
     start is not diffuse). Anything else that is asked of it, such as packed starts, is walked in order.
