@@ -19,6 +19,7 @@ from ssm.emissions.linear_predictor import (
 )
 from ssm.emissions.multivariate_normal import at_least, complete
 from ssm.emissions.scatter import Scatters
+from ssm.emissions.whitened import correlated_rows
 from ssm.linalg import multiply
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key
@@ -59,19 +60,18 @@ class MultivariateLinearRegression(AbstractRegression):
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
-        """One triangular solve per state for all times; per time where components are missing."""
-        size = self.bias.shape[1]
-        constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(self.bias.dtype)
+        """The density; with a factorisation per time where components are missing."""
+        return self.rows(ys, us, observed).T
 
-        def one_state(weights: Float[Array, "N U"], bias: Float[Array, "N"], root: Float[Array, "N N"]) -> Array:
-            residuals = ys - multiply(us, weights.T) - bias
-            if observed is not None and observed.ndim == 2:
-                return jax.vmap(log_normal_density, (0, None, 0))(residuals, root, observed)
-            whitened = jax.scipy.linalg.solve_triangular(root, residuals.T, lower=True)
-            log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
-            return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
-
-        return jax.vmap(one_state, out_axes=1)(self.weights, self.bias, self.root)
+    def rows(
+        self, ys: Float[Array, "M N"], us: Float[Array, "M U"], observed: Bool[Array, "M *parts"] | None = None
+    ) -> Float[Array, "K M"]:
+        """See `AbstractEmission.rows`."""
+        residuals = ys.T - multiply(self.weights, us.T) - self.bias[..., None]  # (K, N, M)
+        if observed is not None and observed.ndim == 2:
+            each_time = jax.vmap(log_normal_density, (1, None, 0))
+            return jax.vmap(each_time, (0, 0, None))(residuals, self.root, observed)
+        return correlated_rows(lambda n: residuals[:, n], self.root)
 
     def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
         """N(W u + b, covariance) of `state`."""

@@ -12,6 +12,7 @@ from ssm.emissions.components import weights_seen
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
+from ssm.emissions.whitened import correlated_rows
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.parameters import Covariance
@@ -52,8 +53,14 @@ class MultivariateNormal(AbstractLocated):
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
-        """One triangular solve per state for all times; per time where components are missing."""
-        return normal_table(ys, self.loc, self.root, observed)
+        """The density; with a factorisation per time where components are missing."""
+        return self.rows(ys, us, observed).T
+
+    def rows(
+        self, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
+    ) -> Float[Array, "K M"]:
+        """See `AbstractEmission.rows`."""
+        return normal_rows(ys, self.loc, self.root, observed)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """N(loc[state], covariance[state])."""
@@ -116,26 +123,18 @@ class MultivariateNormal(AbstractLocated):
         return cls(loc, jnp.broadcast_to(jnp.diag(variance), (*loc.shape, loc.shape[1])))
 
 
-def normal_table(
-    ys: Float[Array, "T N"],
+def normal_rows(
+    ys: Float[Array, "M N"],
     loc: Float[Array, "K N"],
     roots: Float[Array, "K N N"],
-    observed: Bool[Array, "T *parts"] | None,
-) -> Float[Array, "T K"]:
-    """log N(y_t; loc[k], roots[k] roots[k]ᵀ), over the observed components."""
-    residuals = ys[:, None] - loc  # (T, K, N)
+    observed: Bool[Array, "M *parts"] | None,
+) -> Float[Array, "K M"]:
+    """log N(y_m; loc[k], roots[k] roots[k]ᵀ), over the observed components."""
     if observed is not None and observed.ndim == 2:
-        each_state = jax.vmap(log_normal_density, (0, 0, None))
-        return jax.vmap(each_state, (0, None, 0))(residuals, roots, observed)
-    size = loc.shape[1]
-
-    def one_state(residual: Float[Array, "T N"], root: Float[Array, "N N"]) -> Float[Array, "T"]:
-        whitened = jax.scipy.linalg.solve_triangular(root, residual.T, lower=True)
-        log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
-        constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(root.dtype)
-        return -0.5 * jnp.sum(whitened**2, axis=0) - log_scale - constant
-
-    return jax.vmap(one_state, (1, 0), 1)(residuals, roots)
+        each_time = jax.vmap(log_normal_density, (0, None, 0))
+        return jax.vmap(each_time, (0, 0, None))(ys - loc[:, None], roots, observed)
+    columns = ys.T
+    return correlated_rows(lambda n: columns[n] - loc[:, n, None], roots)
 
 
 def complete(weights, ys, observed, loc, covariance):

@@ -9,7 +9,7 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.located import AbstractLocated
-from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, normal_table
+from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, normal_rows
 from ssm.emissions.scatter import Scatters
 from ssm.logspace import ratio
 from ssm.parameters import Covariance
@@ -49,7 +49,13 @@ class TiedMultivariateNormal(AbstractLocated):
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """As `MultivariateNormal`."""
-        return normal_table(ys, self.loc, self._roots, observed)
+        return self.rows(ys, us, observed).T
+
+    def rows(
+        self, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
+    ) -> Float[Array, "K M"]:
+        """See `AbstractEmission.rows`."""
+        return normal_rows(ys, self.loc, self._roots, observed)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """N(loc[state], covariance)."""
