@@ -60,7 +60,10 @@ def main() -> int:
         print(tables[-1], flush=True)
     print(machine())
     if arguments.into:
-        foot = f"Measured on {machine()}. Ratios of medians, the two taken in turn; above 1× onescan is faster."
+        foot = (
+            f"Measured on {machine()}. Ratios of medians, the two taken in turn after five calls of each (the first "
+            "ones after compiling are up to three times slower); above 1× onescan is faster."
+        )
         others = "" if jax.default_backend() != "cpu" else " GPU and TPU: not measured."
         write(pathlib.Path(arguments.into), "\n".join([*tables, foot + others]))
     return 0

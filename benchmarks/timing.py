@@ -28,10 +28,16 @@ def cold(function: Callable[[], Any]) -> float:
     return seconds(function)
 
 
+def warm_up(function: Callable[[], Any]) -> None:
+    """Five calls: the first ones after compiling touch their memory for the first time, and take up to three times."""
+    for _ in range(5):
+        finished(function)
+
+
 def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int = 25) -> tuple[float, float]:
-    """Median seconds of each, the two called alternately after one call each to warm up."""
-    finished(ours)
-    finished(theirs)
+    """Median seconds of each, the two called alternately after five calls each to warm up."""
+    warm_up(ours)
+    warm_up(theirs)
     pairs = np.array([(seconds(ours), seconds(theirs)) for _ in range(repeats)])
     return tuple(np.median(pairs, axis=0))
 
