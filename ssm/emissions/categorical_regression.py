@@ -48,16 +48,23 @@ class CategoricalRegression(AbstractRegression):
     def log_likelihoods(
         self, ys: Int[Array, "T"], us: Float[Array, "T U"], observed: Bool[Array, "T"] | None = None
     ) -> Float[Array, "T K"]:
-        """η_y - log Σ_c exp η_c, state by state; NaN, which poisons the evidence, for a symbol out of range."""
-        inside = (ys >= 0) & (ys < self.num_classes)
+        """η_y - log Σ_c exp η_c; NaN, which poisons the evidence, for a symbol out of range."""
+        return self.rows(ys, us, observed).T
 
-        def one_state(weights: Float[Array, "C U"], bias: Float[Array, "C"]) -> Float[Array, "T"]:
-            natural = multiply(us, weights.T) + bias
-            chosen = jnp.take_along_axis(natural, jnp.where(inside, ys, 0)[:, None], axis=1)[:, 0]
-            return jnp.where(inside, chosen - jax.nn.logsumexp(natural, axis=1), jnp.nan)
+    def rows(
+        self, ys: Int[Array, "M"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None = None
+    ) -> Float[Array, "K M"]:
+        """See `AbstractEmission.rows`; state by state, so that no (K, C, M) array is made."""
+        inside, columns = (ys >= 0) & (ys < self.num_classes), us.T
+        is_class = ys == jnp.arange(self.num_classes)[:, None]  # (C, M)
 
-        table = jnp.stack([one_state(*each) for each in zip(self.weights, self.bias, strict=True)], axis=1)
-        return table if observed is None else jnp.where(observed[:, None], table, 0)
+        def one_state(weights: Float[Array, "C U"], bias: Float[Array, "C"]) -> Float[Array, "M"]:
+            natural = multiply(weights, columns) + bias[:, None]
+            chosen = jnp.sum(jnp.where(is_class, natural, 0), axis=0)
+            return jnp.where(inside, chosen - jax.nn.logsumexp(natural, axis=0), jnp.nan)
+
+        table = jnp.stack([one_state(*each) for each in zip(self.weights, self.bias, strict=True)])
+        return table if observed is None else jnp.where(observed, table, 0)
 
     def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
         """softmax(W u + b) of `state`."""

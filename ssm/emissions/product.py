@@ -95,11 +95,17 @@ class Product(AbstractEmission):
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """The sum over the parts."""
+        return self.rows(ys, us, observed).T
+
+    def rows(
+        self, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
+    ) -> Float[Array, "K M"]:
+        """See `AbstractEmission.rows`."""
         tables = []
         for part, own, seen in zip(self.parts, self._own(ys), self._flags(observed), strict=True):
-            table = part.log_likelihoods(own, us, seen)
+            table = part.rows(own, us, seen)
             if seen is not None and part.event_shape == ():
-                table = jnp.where(seen[:, None], table, 0)  # families of scalars need not look at flags
+                table = jnp.where(seen, table, 0)  # families of scalars need not look at flags
             tables.append(table)
         return functools.reduce(operator.add, tables)
 
