@@ -40,19 +40,20 @@ def main() -> str:
 
 
 def problem(state: int, seen: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """A stable random model and a draw from it."""
+    """A stable random model whose noises are correlated, and a draw from it."""
     random = np.random.default_rng(state)
     turn = np.linalg.qr(random.normal(size=(state, state)))[0]
-    arrays = (
-        np.zeros(state),
-        np.eye(state),
-        0.95 * turn,
-        0.1 * np.eye(state),
-        random.normal(size=(seen, state)),
-        np.eye(seen),
-    )
+    emission = random.normal(size=(seen, state))
+    noise, blur = 0.1 * covariance(random, state), covariance(random, seen)
+    arrays = np.zeros(state), np.eye(state), 0.95 * turn, noise, emission, blur
     ys = ssm.simulate(ssm.LinearGaussian(*arrays), jax.random.key(0), LENGTH)[1]
     return arrays, np.asarray(ys, float)
+
+
+def covariance(random: np.random.Generator, size: int) -> np.ndarray:
+    """A full matrix with eigenvalues between a half and two."""
+    turn = np.linalg.qr(random.normal(size=(size, size)))[0]
+    return turn * np.geomspace(0.5, 2, size) @ turn.T
 
 
 def statsmodels(arrays: tuple[np.ndarray, ...], ys: np.ndarray):
