@@ -36,10 +36,7 @@ def check_possible(model: AbstractRecursion, sequences: Sequences, log_probs: np
     """Raise for an evidence of -inf, naming the first observation that the model rules out, or NaN."""
     started = log_probs[:, 0]
     if np.isnan(started).all():
-        raise FloatingPointError(
-            "the log-evidence became NaN; scale the data to unit variance, or lower the learning rate "
-            "(ssm.SGD(max_grad_norm=1.0) bounds a step)"
-        )
+        raise diverged()
     if not np.isneginf(log_probs).any():
         return
     sequence, time = first_impossible(model, sequences)
@@ -47,6 +44,14 @@ def check_possible(model: AbstractRecursion, sequences: Sequences, log_probs: np
     raise ValueError(
         f"ys: the observation at {where} is impossible under the starting model (log-evidence -inf); "
         "give it a positive probability there"
+    )
+
+
+def diverged() -> FloatingPointError:
+    """What is raised where the evidence became NaN."""
+    return FloatingPointError(
+        "the log-evidence became NaN; scale the data to unit variance, or lower the learning rate "
+        "(ssm.SGD(max_grad_norm=1.0) bounds a step)"
     )
 
 

@@ -14,7 +14,7 @@ import optax
 from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.fitting.descent import objective, total_evidence
-from ssm.fitting.job import CHUNK
+from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
 from ssm.freezing import Held
 from ssm.schedules import AbstractSchedule
@@ -80,10 +80,10 @@ def run_iterations(
     count: Float[Array, ""],
     tolerance: Float[Array, ""],
     key: Key | None,
-) -> tuple[State, Float[Array, "2 R chunk"], Int[Array, ""]]:
+) -> tuple[State, Scores, Int[Array, ""]]:
     """Up to `limit` iterations, fewer if all restarts converge.
 
-    Also the objective and the validation evidence that each reached (NaN once converged), and how many iterations ran.
+    Also the objective and the validation evidence that each reached (none once converged), and how many iterations ran.
     The objective is climbed per observation (`count` of them), so that the first step has a sensible length.
     """
     restarts = state.finished.shape[0]
@@ -93,7 +93,7 @@ def run_iterations(
         state, _, done = carry
         return (done < limit) & ~jnp.all(state.finished)
 
-    def climb(state: State) -> tuple[State, Float[Array, "2"]]:
+    def climb(state: State) -> tuple[State, tuple[Scalar, Scalar | None]]:
         trial = _search(jax.value_and_grad(loss), state, plan.line_search)
         first = state.loss == jnp.inf
         moved = trial.good | (trial.loss < state.loss)
@@ -103,20 +103,20 @@ def run_iterations(
         finished = jnp.where(first, ~(trial.loss < jnp.inf), settled)
         free, reached = select(moved, (trial.free, trial.loss), (state.free, state.loss))
         direction, slope, memory = _direction(trial.gradient, state.memory, free, plan)
-        held_out = jnp.asarray(jnp.nan, reached.dtype)
+        held_out = None
         if validation is not None:
             held_out = total_evidence(free, fixed, validation, plan.schedule, key, fast=restarts == 1)
         shown = -count * jnp.where(first, trial.loss, reached)
-        return State(free, reached, direction, slope, memory, finished), jnp.stack([shown, held_out])
+        return State(free, reached, direction, slope, memory, finished), (shown, held_out)
 
     def one(carry: tuple) -> tuple:
         state, scores, done = carry
-        stepped, shown = for_each(climb, state)
-        shown = jnp.where(state.finished[:, None], jnp.nan, shown)
-        return keep(state.finished, state, stepped), scores.at[..., done].set(shown.T), done + 1
+        stepped, (shown, held_out) = for_each(climb, state)
+        scores = scores.with_next(done, shown, held_out, ~state.finished)
+        return keep(state.finished, state, stepped), scores, done + 1
 
-    empty = jnp.full((2, restarts, CHUNK), jnp.nan, state.loss.dtype)
-    return jax.lax.while_loop(unfinished, one, (state, empty, jnp.zeros((), int)))
+    none = Scores.none((restarts,), state.loss.dtype)
+    return jax.lax.while_loop(unfinished, one, (state, none, jnp.zeros((), int)))
 
 
 def _search(value_and_gradient: Callable, state: State, evaluations: int) -> Trial:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssm.compiling import compiled
 from ssm.data import Sequences
-from ssm.fitting.job import CHUNK
 from ssm.fitting.optimiser import Optimiser
+from ssm.fitting.scores import Scores
 from ssm.freezing import Held, combine
 from ssm.parameters import constrain
 from ssm.schedules import AbstractSchedule
@@ -25,7 +25,7 @@ class Plan(eqx.Module):
     optimiser: Optimiser = eqx.field(static=True)
     schedule: AbstractSchedule = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True)
-    patience: int = eqx.field(static=True)
+    patience: int | None = eqx.field(static=True)
 
 
 class State(NamedTuple):
@@ -57,7 +57,7 @@ def run_epochs(
     limit: Int[Array, ""],
     tolerance: Float[Array, ""],
     key: Key | None,
-) -> tuple[State, Float[Array, "2 chunk"], Int[Array, ""]]:
+) -> tuple[State, Scores, Int[Array, ""]]:
     """Up to `limit` epochs: training and validation evidence of each, and how many ran."""
 
     def unfinished(carry: tuple) -> Array:
@@ -69,19 +69,20 @@ def run_epochs(
         epoch_key = None if key is None else jax.random.fold_in(key, state.epoch)
         free, memory, log_prob = _one_epoch(state, fixed, sequences, plan, epoch_key)
         finished = jnp.abs(log_prob - state.log_prob) < tolerance
-        score = jnp.asarray(jnp.nan, log_prob.dtype)
+        score = None
         best, best_score, since = free, state.best_score, state.since_best
         if validation is not None:
             score = total_evidence(free, fixed, validation, plan.schedule, epoch_key)
             better = score > state.best_score
             best, best_score = select(better, free, state.best), jnp.where(better, score, state.best_score)
             since = jnp.where(better, 0, state.since_best + 1)
-            finished = finished | (since >= plan.patience)
-        scores = scores.at[:, count].set(jnp.stack([log_prob, score]))
+            if plan.patience is not None:
+                finished = finished | (since >= plan.patience)
+        scores = scores.with_next(count, log_prob, score)
         return State(free, memory, best, best_score, since, log_prob, state.epoch + 1, finished), scores, count + 1
 
-    empty = jnp.full((2, CHUNK), jnp.nan, state.log_prob.dtype)
-    return jax.lax.while_loop(unfinished, epoch, (state, empty, jnp.zeros((), int)))
+    none = Scores.none((), state.log_prob.dtype)
+    return jax.lax.while_loop(unfinished, epoch, (state, none, jnp.zeros((), int)))
 
 
 def _one_epoch(

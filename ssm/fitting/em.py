@@ -51,11 +51,12 @@ class EM(eqx.Module):
             _check_monotone(history[0], np.finfo(float_dtype(model)).eps)
 
         def reached(state) -> tuple:
-            """Training (with prior) and validation evidence of the last models, (2, R), and the best of them."""
+            """Training (with prior) and validation evidence of the last models (R,), which is best, and that one."""
             return finish(state.models, sequences, validation)
 
         state = start(starting_points(model, sequences, self.restarts, frozen, job.key))
-        return _result(job, run("EM", job, self.max_iters, state, (self.restarts,), advance, check, reached))
+        settings = {"tol": self.tol, "restarts": self.restarts}
+        return _result(job, run("EM", job, settings, self.max_iters, state, (self.restarts,), advance, check, reached))
 
 
 def _check_monotone(history: np.ndarray, epsilon: float) -> None:
@@ -70,8 +71,9 @@ def _check_monotone(history: np.ndarray, epsilon: float) -> None:
 
 
 def _result(job: Job, course: Course) -> Fit:
-    history, (final, best, model) = course.history, course.reached
-    final, best = np.asarray(final), int(best)
+    history, (reached, held_out, best, model) = course.history, course.reached
+    held_out = np.full_like(reached, np.nan) if held_out is None else held_out
+    final, best = np.stack([reached, held_out]), int(best)
     if np.isnan(final[0]).all():
         raise ValueError(
             "EM: the expected statistics are not finite, as of a state with a diffuse start that the data never "

@@ -42,8 +42,9 @@ def fit(
     to leave alone: {"transition_matrix": mask, "emission_bias": True}. Where the entries of a parameter are stored on
     their own (no rows of probabilities, no covariances but `ssm.Diagonal`; one of several entries that are
     `ssm.Tied` stands for all of them); EM takes entries of `ssm.LinearGaussian` alone. `progress`: show a bar,
-    if stderr is a terminal. `checkpoint`: a file to save to while fitting, and to go on from if it exists. Other
-    arguments as in `ssm.filter`.
+    if stderr is a terminal. `checkpoint`: a file to save to while fitting, and to go on from if it exists; more
+    iterations or epochs may be asked for than before, while data, starting model, method, `frozen` and key must be
+    those that the file was begun with, or ValueError says which are not. Other arguments as in `ssm.filter`.
 
     Compiled once per model structure, method and shape: a second fit of the same kind starts at once. Raises
     ValueError where nothing is observed or an observation is impossible under the starting model, naming the

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm.compiling import compiled
 from ssm.data import Sequences, over_sequences
-from ssm.fitting.job import CHUNK
+from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
 from ssm.freezing import moved
 from ssm.parameters import constrain
@@ -43,10 +43,10 @@ def iterate(
     limit: Int[Array, ""] | np.ndarray,
     tolerance: Float[Array, ""] | np.ndarray,
     frozen: tuple[str, ...],
-) -> tuple[State, Float[Array, "2 R chunk"], Int[Array, ""]]:
+) -> tuple[State, Scores, Int[Array, ""]]:
     """Up to `limit` iterations, fewer if all restarts converge.
 
-    Also the training and validation evidence of the models that entered each (NaN once converged), and how
+    Also the training and validation evidence of the models that entered each (none once converged), and how
     many iterations ran.
     """
     restarts = state.finished.shape[0]
@@ -58,15 +58,15 @@ def iterate(
     def one(carry: tuple) -> tuple:
         state, scores, count = carry
         stepped, log_probs = for_each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
-        held_out = jnp.full_like(log_probs, jnp.nan) if validation is None else total_evidence(state.models, validation)
+        held_out = None if validation is None else total_evidence(state.models, validation)
         # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
         finished = state.finished | (log_probs - state.log_probs < tolerance)
         models = keep(state.finished, state.models, stepped)
-        shown = jnp.where(state.finished, jnp.nan, jnp.stack([log_probs, held_out]))
-        return State(models, log_probs, finished), scores.at[..., count].set(shown), count + 1
+        scores = scores.with_next(count, log_probs, held_out, ~state.finished)
+        return State(models, log_probs, finished), scores, count + 1
 
-    empty = jnp.full((2, restarts, CHUNK), jnp.nan, state.log_probs.dtype)
-    return jax.lax.while_loop(unfinished, one, (state, empty, jnp.zeros((), int)))
+    none = Scores.none((restarts,), state.log_probs.dtype)
+    return jax.lax.while_loop(unfinished, one, (state, none, jnp.zeros((), int)))
 
 
 def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone: bool) -> tuple[PyTree, Array]:
@@ -109,9 +109,9 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
 @compiled
 def finish(
     models: PyTree, sequences: Sequences, validation: Sequences | None
-) -> tuple[Float[Array, "2 R"], Int[Array, ""], PyTree]:
+) -> tuple[Float[Array, "R"], Float[Array, "R"] | None, Int[Array, ""], PyTree]:
     """Training evidence (with prior) and validation evidence of the last models, which is best, and that model."""
     reached = total_evidence(models, sequences, with_prior=True)
-    held_out = jnp.full_like(reached, jnp.nan) if validation is None else total_evidence(models, validation)
+    held_out = None if validation is None else total_evidence(models, validation)
     best = jnp.argmax(jnp.where(jnp.isnan(reached), -jnp.inf, reached))
-    return jnp.stack([reached, held_out]), best, index(models, best)
+    return reached, held_out, best, index(models, best)

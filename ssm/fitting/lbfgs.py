@@ -60,7 +60,9 @@ class LBFGS(eqx.Module):
 
         # The first iteration finds where the starts stand.
         state = start(starts, plan, dtype)
-        course = run("L-BFGS", job, self.max_iters + 1, state, (self.restarts,), advance, check, lambda state: None)
+        settings = {name: getattr(self, name) for name in ("tol", "memory", "line_search", "restarts")}
+        total, shape = self.max_iters + 1, (self.restarts,)
+        course = run("L-BFGS", job, settings, total, state, shape, advance, check, lambda state: None)
         return _result(job, course, fixed)
 
 

@@ -9,7 +9,7 @@ from ssm.compiling import compiled
 from ssm.data import Sequences, over_sequences
 from ssm.expectation import AbstractExpectation
 from ssm.fitting.descent import shuffled_batches
-from ssm.fitting.job import CHUNK
+from ssm.fitting.scores import Scores
 from ssm.freezing import moved
 from ssm.parameters import constrain
 from ssm.schedules import resolve
@@ -56,7 +56,7 @@ def run_epochs(
     rates: Float[Array, "epochs batches"],
     limit: Int[Array, ""],
     key: Key,
-) -> tuple[State, Float[Array, "2 chunk"], Int[Array, ""]]:
+) -> tuple[State, Scores, Int[Array, ""]]:
     """`limit` epochs; of each, the evidence summed over its batches, each at the parameters of its moment."""
 
     def epoch(carry: tuple) -> tuple:
@@ -66,14 +66,12 @@ def run_epochs(
         batches = (order, weights, rates[state.epoch])
         step = lambda carry, batch: _one_batch(carry, whole, batch)
         (model, sums), log_probs = jax.lax.scan(step, (state.model, state.sums), batches)
-        held_out = jnp.asarray(jnp.nan, log_probs.dtype)
-        if validation is not None:
-            held_out = total_evidence(model, validation)
-        scores = scores.at[:, done].set(jnp.stack([jnp.sum(log_probs), held_out]))
+        held_out = None if validation is None else total_evidence(model, validation)
+        scores = scores.with_next(done, jnp.sum(log_probs), held_out)
         return State(model, sums, state.epoch + 1, state.finished), scores, done + 1
 
-    empty = jnp.full((2, CHUNK), jnp.nan, rates.dtype)
-    return jax.lax.while_loop(lambda carry: carry[2] < limit, epoch, (state, empty, jnp.zeros((), int)))
+    none = Scores.none((), rates.dtype)
+    return jax.lax.while_loop(lambda carry: carry[2] < limit, epoch, (state, none, jnp.zeros((), int)))
 
 
 def _one_batch(carry: tuple, whole: Whole, batch: tuple[Array, Array, Array]) -> tuple[tuple[PyTree, PyTree], Array]:

@@ -1,14 +1,19 @@
 """An optax optimiser that is equal to another one if it computes the same."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.extend.core import ClosedJaxpr
 
 from ssm.shapes import PyTree
+
+# Where in memory a function stands, on which two processes do not agree.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class Optimiser:
@@ -25,7 +30,7 @@ class Optimiser:
         state = jax.eval_shape(self._init, like)
         start = jax.make_jaxpr(self._init)(like)
         update = jax.make_jaxpr(self._update)(like, state, like)
-        constants = [jnp.asarray(constant).tolist() for program in (start, update) for constant in program.consts]
+        constants = [jnp.asarray(constant).tolist() for program in (start, update) for constant in _constants(program)]
         self._program = f"{start} {update} {constants}"
 
     def init(self, parameters: PyTree) -> PyTree:
@@ -37,11 +42,25 @@ class Optimiser:
         change, state = self._update(gradient, state, parameters)
         return eqx.apply_updates(parameters, change), state
 
+    @property
+    def description(self) -> str:
+        """The same in another process, for an optimiser that computes the same."""
+        return _ADDRESS.sub("", self._program)
+
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, Optimiser) and self._program == other._program
 
     def __hash__(self) -> int:
         return hash(self._program)
+
+
+def _constants(program: ClosedJaxpr) -> Iterator[Any]:
+    """The arrays that a program and the programs inside it close over."""
+    yield from program.consts
+    is_program = lambda value: isinstance(value, ClosedJaxpr)
+    for equation in program.jaxpr.eqns:
+        for value in filter(is_program, jax.tree.leaves(equation.params, is_leaf=is_program)):
+            yield from _constants(value)
 
 
 def _promoting(function: Callable) -> Callable:

@@ -1,5 +1,7 @@
 """Gradient descent on the negative log-evidence per observation, with any optax optimiser."""
 
+from typing import Literal
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import optax
 from ssm.checks import positive_int
 from ssm.data import Sequences
 from ssm.expectation import AbstractDifferentiable
-from ssm.fitting.checks import check_possible
+from ssm.fitting.checks import check_possible, diverged
 from ssm.fitting.descent import Plan, objective, run_epochs, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
@@ -19,6 +21,9 @@ from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key
 from ssm.trees import float_dtype
 
+# Epochs without a better evidence of the validation set, after which an epoch rarely brings one.
+PATIENCE = 10
+
 
 class SGD(eqx.Module):
     """Fit by (stochastic) gradient ascent on the evidence.
@@ -27,7 +32,7 @@ class SGD(eqx.Module):
     per step, shuffled anew every epoch (needs a key); all at once by default. `max_grad_norm`: bound on the
     global norm of a gradient (Pascanu, Mikolov & Bengio 2013). `truncate`: length after which backpropagation
     through time is cut, for recurrent networks. `patience`: with a validation set, stop after this many epochs
-    without a better one and return the best. `tol`: stop when the log-evidence per observation changed by less
+    without a better one (10 by default; None: never); the model of the best epoch is returned. `tol`: stop when the log-evidence per observation changed by less
     than this in an epoch; by default all epochs are run.
 
     The gradient of an HMM's evidence is its expected statistics (Fisher's identity); see `ssm.statistics`.
@@ -38,14 +43,14 @@ class SGD(eqx.Module):
     batch_size: int | None = eqx.field(static=True, default=None)
     max_grad_norm: float | None = eqx.field(static=True, default=None)
     truncate: int | None = eqx.field(static=True, default=None)
-    patience: int = eqx.field(static=True, default=10)
+    patience: int | None | Literal["auto"] = eqx.field(static=True, default="auto")
     tol: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
         if self.optimizer is not None and not isinstance(self.optimizer, optax.GradientTransformation):
             raise TypeError(f"optimizer: expected an optax gradient transformation, got {self.optimizer!r}")
         for name in ("num_epochs", "batch_size", "truncate", "patience"):
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None and (name, getattr(self, name)) != ("patience", "auto"):
                 positive_int(name, getattr(self, name))
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm: expected a positive number, got {self.max_grad_norm}")
@@ -56,13 +61,14 @@ class SGD(eqx.Module):
         """Run on checked arguments; called by `ssm.fit`."""
         model, sequences, validation, key = job.model, job.sequences, job.validation, job.key
         self._check_data(model, sequences, key)
+        patience = self._patience(validation)
         free, fixed = partition(model, job.frozen)
         optimiser = Optimiser(transformation(self.optimizer, self.max_grad_norm), free)
         schedule = (
             resolve("auto", model, sequences.steps.t.shape) if self.truncate is None else Truncated(self.truncate)
         )
         # One sequence is one batch; only a batch of them can be cut into smaller ones.
-        plan = Plan(optimiser, schedule, self.batch_size if sequences.batched else None, self.patience)
+        plan = Plan(optimiser, schedule, self.batch_size if sequences.batched else None, patience)
         tolerance = jnp.asarray(self.tol * job.observations, float_dtype(model))
 
         def advance(state, limit):
@@ -78,8 +84,21 @@ class SGD(eqx.Module):
             return np.array([last, last if validation is None else at(state.best)])
 
         state = start(free, optimiser, float_dtype(model))
-        course = run("SGD", job, self.num_epochs, state, (), advance, check, reached)
+        settings = {"optimizer": optimiser.description, "max_grad_norm": self.max_grad_norm}
+        settings |= {name: getattr(self, name) for name in ("batch_size", "truncate", "patience", "tol")}
+        course = run("SGD", job, settings, self.num_epochs, state, (), advance, check, reached)
         return _result(job, course, fixed, plan.batch_size is None)
+
+    def _patience(self, validation: Sequences | None) -> int | None:
+        """How many epochs without a better one are too many; None where nothing stops early."""
+        if self.patience == "auto":
+            return None if validation is None else PATIENCE
+        if self.patience is not None and validation is None:
+            raise ValueError(
+                f"patience: {self.patience} epochs without a better evidence of held-out data, but there are none; "
+                "pass validation=ys_held_out to ssm.fit, or stop by tol="
+            )
+        return self.patience
 
     def _check_data(self, model: AbstractRecursion, sequences: Sequences, key: Key | None) -> None:
         if self.truncate is not None and offers(model, AbstractDifferentiable):
@@ -98,6 +117,8 @@ class SGD(eqx.Module):
 
 def _result(job: Job, course: Course, fixed: Held, full_batch: bool) -> Fit:
     history, validated, epochs = course.history, job.validation is not None, len(course.times)
+    if np.isnan(course.reached).any():
+        raise diverged()
     if full_batch:  # what entered the next epoch is what this one reached
         history = np.concatenate([history, [[course.reached[0]], [np.nan]]], axis=1)
     return finished(

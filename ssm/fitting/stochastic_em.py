@@ -75,7 +75,8 @@ class StochasticEM(eqx.Module):
         def reached(state) -> float:
             return float(total_evidence(state.model, sequences)) + float(constrain(state.model).log_prior())
 
-        course = run("stochastic EM", job, self.num_epochs, state, (), advance, check, reached)
+        settings = {"batch_size": self.batch_size, "step_size": self.step_size}
+        course = run("stochastic EM", job, settings, self.num_epochs, state, (), advance, check, reached)
         return finished(
             job,
             course,
