@@ -296,3 +296,26 @@ def test_comparisons_rank_by_held_out_evidence():
     assert table.rows[0].difference == 0 and table.rows[1].difference < 0
     np.testing.assert_allclose(table.rows[0].log_prob, ssm.log_prob(good, ys, lengths=[50, 30]).sum(), rtol=1e-6)
     assert "good" in str(table) and "80 observed time steps" in str(table)
+
+
+def test_patience_needs_held_out_data_and_none_never_stops():
+    ys = series(40, 2)
+    held_out = {"validation": ys[:1] * np.float32(0.5)}
+    with pytest.raises(ValueError, match="patience: 3 epochs .*; pass validation="):
+        ssm.fit(model(), ys, ssm.SGD(num_epochs=2, patience=3))
+    stopped, whole = (
+        ssm.fit(model(), ys, ssm.SGD(optax.sgd(2.0), 200, patience=p), **held_out) for p in ("auto", None)
+    )
+    assert stopped.num_iters < whole.num_iters == 200
+    scores = whole.validation_log_probs
+    assert np.argmax(scores) + 1 + 10 == stopped.num_iters
+    np.testing.assert_allclose(ssm.log_prob(whole.model, held_out["validation"]).sum(), scores.max(), rtol=1e-5)
+    assert ssm.fit(model(), ys, ssm.SGD(num_epochs=2, patience=None)).num_iters == 2
+    with pytest.raises((TypeError, ValueError), match="patience"):
+        ssm.SGD(patience=0)
+
+
+@pytest.mark.parametrize("epochs", [5, 30])
+def test_a_fit_that_diverges_before_it_is_looked_at_says_so(epochs):
+    with pytest.raises(FloatingPointError, match="became NaN; .*learning rate"):
+        ssm.fit(model(), series(), ssm.SGD(optax.sgd(1e30), num_epochs=epochs))
