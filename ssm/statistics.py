@@ -25,6 +25,7 @@ from ssm.scan import predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
 from ssm.steps import Step
+from ssm.transposing import linear
 
 
 def expected_statistics(
@@ -122,16 +123,35 @@ def _evidence(
     return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1])
 
 
-@eqx.filter_custom_vjp
+@eqx.filter_custom_jvp
 def _exact_evidence(model_and_steps, schedule, fast):
     model, steps = model_and_steps
     return jnp.sum(forward(model, steps, schedule, None, nothing, fast=fast)[1], axis=-1)
 
 
-@_exact_evidence.def_fwd
-def _evidence_forward(perturbed, model_and_steps, schedule, fast):
-    del perturbed
-    model, steps = model_and_steps
+@_exact_evidence.def_jvp
+def _exact_evidence_jvp(primals, tangents):
+    """Backwards: one walk back for all sequences together. Forwards: what moves, times the slope of each sequence."""
+    both, schedule, fast = primals
+    value, found = _there(both, schedule, fast)
+    moves = tangents[0]
+
+    def back(held: tuple, cotangent: Array) -> PyTree:
+        return _slope(moves, *held, cotangent, schedule, fast)
+
+    def ahead(held: tuple, moves: PyTree) -> Array:
+        if not value.ndim:
+            return _product(back(held, jnp.ones_like(value)), moves, value)
+        (model, steps), _ = held
+        each = lambda steps, moved: _one_ahead(model, steps, (moves[0], moved), value)
+        return jax.vmap(each)(steps, moves[1])
+
+    return value, linear(ahead, back, (both, found), moves, like=value)
+
+
+def _there(both: tuple[Any, Step], schedule: AbstractSchedule, fast: bool) -> tuple[Float[Array, "*B"], PyTree]:
+    """log p(y_{1:T}), and what the way back needs."""
+    model, steps = both
     if together(schedule, model, steps, fast):
         log_evidence, walk = _walk_together(model, steps, schedule)
         return jnp.sum(log_evidence, axis=-1), walk
@@ -139,25 +159,40 @@ def _evidence_forward(perturbed, model_and_steps, schedule, fast):
     return jnp.sum(log_evidence), filtered
 
 
-@_exact_evidence.def_bwd
-def _evidence_backward(found, cotangent, perturbed, model_and_steps, schedule, fast):
-    del perturbed
-    model, steps = model_and_steps
+def _slope(
+    moves: PyTree, both: tuple[Any, Step], found: PyTree, cotangent: Array, schedule: AbstractSchedule, fast: bool
+) -> PyTree:
+    """The gradient of the evidence, summed with the weights `cotangent`, by what moves: the leaves that `moves` has."""
+    model, steps = both
     side_by_side = together(schedule, model, steps, fast)
     if side_by_side:
         sensitivities = _slope_together(model, steps, found, schedule, cotangent)
     else:
         predicted = predictions(model, model.prepare(steps), found)
         sensitivities = model.sensitivities(steps, predicted, found, schedule)
+    moving = jax.tree.map(lambda move: move is not None, moves, is_leaf=lambda move: move is None)
+    free, still = eqx.partition(both, moving)
 
-    def expected(both: tuple) -> Scalar:
-        model, steps = both
+    def expected(free: PyTree) -> Scalar:
+        model, steps = eqx.combine(free, still)
         arranged = model.arrange(steps, schedule) if side_by_side else steps
         return model.first_order(model.prepare(arranged), sensitivities)
 
-    slope = eqx.filter_grad(expected)(model_and_steps)
+    slope = jax.grad(expected)(free)
     counted = side_by_side and steps.t.ndim == 2
     return slope if counted else jax.tree.map(lambda leaf: cotangent * leaf, slope)
+
+
+def _one_ahead(model: AbstractDifferentiable, steps: Step, moves: PyTree, like: Array) -> Array:
+    """How the evidence of one sequence of a batch changes."""
+    _, found = _there((model, steps), Sequential(), fast=False)
+    return _product(_slope(moves, (model, steps), found, jnp.ones((), like.dtype), Sequential(), False), moves, like)
+
+
+def _product(slope: PyTree, moves: PyTree, like: Array) -> Array:
+    """A scalar of the kind of `like`."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b).astype(like.dtype), slope, moves)
+    return sum(jax.tree.leaves(products), start=jnp.zeros((), like.dtype))
 
 
 # -- side by side ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ LAYERS = [
         "logspace",
         "linalg",
         "derivatives",
+        "transposing",
         "roots",
         "lane_roots",
         "conditioning",

@@ -32,7 +32,8 @@ class SGD(eqx.Module):
     per step, shuffled anew every epoch (needs a key); all at once by default. `max_grad_norm`: bound on the
     global norm of a gradient (Pascanu, Mikolov & Bengio 2013). `truncate`: length after which backpropagation
     through time is cut, for recurrent networks. `patience`: with a validation set, stop after this many epochs
-    without a better one (10 by default; None: never); the model of the best epoch is returned. `tol`: stop when the log-evidence per observation changed by less
+    without a better one (10 by default; None: never); the model of the best epoch is returned. `tol`: stop when the
+    log-evidence per observation changed by less
     than this in an epoch; by default all epochs are run.
 
     The gradient of an HMM's evidence is its expected statistics (Fisher's identity); see `ssm.statistics`.
