@@ -137,12 +137,13 @@ def _exact_evidence_jvp(primals, tangents):
     moves = tangents[0]
 
     def back(held: tuple, cotangent: Array) -> PyTree:
-        return _slope(moves, *held, cotangent, schedule, fast)
+        both, found = held
+        return _slope(moves, both, found, cotangent, schedule, fast)
 
     def ahead(held: tuple, moves: PyTree) -> Array:
         if not value.ndim:
             return _product(back(held, jnp.ones_like(value)), moves, value)
-        (model, steps), _ = held
+        model, steps = held[0]
         each = lambda steps, moved: _one_ahead(model, steps, (moves[0], moved), value)
         return jax.vmap(each)(steps, moves[1])
 

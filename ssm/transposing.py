@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -52,7 +53,7 @@ def _evaluated(*arrays: Any, rule: _Rule, count: int) -> Array:
 
 
 def _shaped(*shapes: Any, rule: _Rule, count: int) -> Any:
-    return jax.core.ShapedArray(rule.like.shape, rule.like.dtype)
+    return ShapedArray(rule.like.shape, rule.like.dtype)
 
 
 def _batched(arrays: Sequence[Any], mapped: Sequence[Any], *, rule: _Rule, count: int) -> tuple[Array, int]:

@@ -112,10 +112,10 @@ def run_iterations(
     def one(carry: tuple) -> tuple:
         state, scores, done = carry
         stepped, (shown, held_out) = for_each(climb, state)
-        scores = scores.with_next(done, shown, held_out, ~state.finished)
+        scores = scores.with_next(done, shown, held_out, known=~state.finished)
         return keep(state.finished, state, stepped), scores, done + 1
 
-    none = Scores.none((restarts,), state.loss.dtype)
+    none = Scores.none((2, restarts), state.loss.dtype)
     return jax.lax.while_loop(unfinished, one, (state, none, jnp.zeros((), int)))
 
 

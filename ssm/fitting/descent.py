@@ -81,7 +81,7 @@ def run_epochs(
         scores = scores.with_next(count, log_prob, score)
         return State(free, memory, best, best_score, since, log_prob, state.epoch + 1, finished), scores, count + 1
 
-    none = Scores.none((), state.log_prob.dtype)
+    none = Scores.none((2,), state.log_prob.dtype)
     return jax.lax.while_loop(unfinished, epoch, (state, none, jnp.zeros((), int)))
 
 

@@ -13,6 +13,11 @@ from ssm.fitting.starts import starting_points
 from ssm.recursion import offers
 from ssm.trees import float_dtype
 
+# Rounding of the evidence, in epsilons of the sum of its terms' absolute values and of one for each number observed,
+# since the logarithm of a number near one errs by an epsilon of one. It is below one where nothing is special, and
+# grows with the condition of covariances; what falls by more is seen long before `tol` is reached.
+WOBBLE = 200
+
 
 class EM(eqx.Module):
     """Fit by expectation maximisation (Dempster, Laird & Rubin 1977).
@@ -48,25 +53,28 @@ class EM(eqx.Module):
 
         def check(before, history: np.ndarray, count: int) -> None:
             check_possible(model, sequences, history[0, :, -count:])
-            _check_monotone(history[0], np.finfo(float_dtype(model)).eps)
+            _check_monotone(job, history[0], history[2])
 
         def reached(state) -> tuple:
             """Training (with prior) and validation evidence of the last models (R,), which is best, and that one."""
             return finish(state.models, sequences, validation)
 
         state = start(starting_points(model, sequences, self.restarts, frozen, job.key))
+        shape = (3, self.restarts)
         settings = {"tol": self.tol, "restarts": self.restarts}
-        return _result(job, run("EM", job, settings, self.max_iters, state, (self.restarts,), advance, check, reached))
+        return _result(job, run("EM", job, settings, self.max_iters, state, shape, advance, check, reached))
 
 
-def _check_monotone(history: np.ndarray, epsilon: float) -> None:
-    """EM never lowers the evidence; a sum of T terms of both signs wobbles by some hundred epsilons of its size."""
-    fallen = np.argwhere(history[:, 1:] < history[:, :-1] - 200 * epsilon * np.abs(history[:, :-1]))
+def _check_monotone(job: Job, log_probs: np.ndarray, sizes: np.ndarray) -> None:
+    """EM never lowers the evidence (R, num_iters) by more than rounding of its terms, of the absolute sum `sizes`."""
+    numbers = job.observations * max(int(np.prod(job.model.event_shape)), 1)
+    rounding = WOBBLE * np.finfo(float_dtype(job.model)).eps * (sizes[:, : log_probs.shape[1] - 1] + numbers)
+    fallen = np.argwhere(log_probs[:, 1:] < log_probs[:, :-1] - rounding)
     if len(fallen):
         restart, i = fallen[0]
         raise RuntimeError(
-            f"EM lowered the log-evidence from {history[restart, i]:.6g} to {history[restart, i + 1]:.6g} in iteration "
-            f"{i + 1} of start {restart}; the M-step of this model does not maximise Q"
+            f"EM lowered the log-evidence from {log_probs[restart, i]:.6g} to {log_probs[restart, i + 1]:.6g} in "
+            f"iteration {i + 1} of start {restart}; the M-step of this model does not maximise Q"
         )
 
 
@@ -79,11 +87,12 @@ def _result(job: Job, course: Course) -> Fit:
             "EM: the expected statistics are not finite, as of a state with a diffuse start that the data never "
             "resolve, or of numbers too large; give such a state an initial variance, or use ssm.LBFGS()"
         )
-    after = np.concatenate([history[..., 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
+    after = np.concatenate([history[:2, :, 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
     for row, entered in zip(after[0], history[0], strict=True):
         count = (~np.isnan(entered)).sum()  # iterations that this start took; after them its evidence stays
         row[count - 1] = row[-1]
         row[count:] = np.nan
+    _check_monotone(job, np.concatenate([history[0, :, :1], after[0]], axis=-1), history[2])
     count = int((~np.isnan(after[0, best])).sum())
     if job.validation is not None:
         after[1, best, count - 1] = final[1, best]

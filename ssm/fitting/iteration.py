@@ -1,7 +1,7 @@
 """Iterations of EM over all restarts at once, compiled once per model structure and data shape."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +46,8 @@ def iterate(
 ) -> tuple[State, Scores, Int[Array, ""]]:
     """Up to `limit` iterations, fewer if all restarts converge.
 
-    Also the training and validation evidence of the models that entered each (none once converged), and how
-    many iterations ran.
+    Also the training and validation evidence of the models that entered each (none once converged), the sum of the
+    absolute values that the first is a sum of, and how many iterations ran.
     """
     restarts = state.finished.shape[0]
 
@@ -57,28 +57,30 @@ def iterate(
 
     def one(carry: tuple) -> tuple:
         state, scores, count = carry
-        stepped, log_probs = for_each(lambda model: _improve(model, sequences, frozen, restarts == 1), state.models)
+        improve = lambda model: _improve(model, sequences, frozen, restarts == 1)
+        stepped, (log_probs, sizes) = for_each(improve, state.models)
         held_out = None if validation is None else total_evidence(state.models, validation)
         # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
         finished = state.finished | (log_probs - state.log_probs < tolerance)
         models = keep(state.finished, state.models, stepped)
-        scores = scores.with_next(count, log_probs, held_out, ~state.finished)
+        scores = scores.with_next(count, log_probs, held_out, sizes, known=~state.finished)
         return State(models, log_probs, finished), scores, count + 1
 
-    none = Scores.none((restarts,), state.log_probs.dtype)
+    none = Scores.none((3, restarts), state.log_probs.dtype)
     return jax.lax.while_loop(unfinished, one, (state, none, jnp.zeros((), int)))
 
 
-def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone: bool) -> tuple[PyTree, Array]:
-    """One E-step and one M-step: the next model, and the evidence of this one."""
+def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone: bool) -> tuple[PyTree, Any]:
+    """One E-step and one M-step: the next model, the evidence of this one, and the sum of its terms' sizes."""
     plain = constrain(model)
     fast = alone and not sequences.batched
     schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
 
-    def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Array]:
+    def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Any]:
         best = plain.maximise(statistics, steps, frozenset(frozen))
-        reached = jnp.sum(log_evidence) + plain.log_prior().astype(log_evidence.dtype)
-        return moved(model, best, frozen), reached
+        prior = plain.log_prior().astype(log_evidence.dtype)
+        sums = jnp.sum(log_evidence) + prior, jnp.sum(jnp.abs(log_evidence)) + jnp.abs(prior)
+        return moved(model, best, frozen), sums
 
     def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
         return statistics_of(plain, steps, schedule, fast=fast)

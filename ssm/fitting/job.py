@@ -42,7 +42,7 @@ def _arguments(sequences: Sequences) -> dict[str, Any]:
 
 
 class Course(NamedTuple):
-    """How the iterations went: `history` (2, ..., num_iters) is the training and validation evidence of each."""
+    """How the iterations went: `history` (rows, ..., num_iters) has the training and validation evidence of each."""
 
     state: Any
     history: np.ndarray
@@ -65,11 +65,12 @@ def run(
 ) -> Course:
     """At most `total` iterations in compiled chunks, until `state.finished` says otherwise of every start.
 
-    `advance(state, limit)` runs up to `limit` iterations: the next state, their `Scores`, and how many they
-    were. `settings`: those of the method that its course depends on, for checkpoints: `total` may grow from
-    one to the next. `check(state, history, count)` sees the state before the last `count` iterations, and raises.
+    `shape` (rows, ...): that of the scores of an iteration. `advance(state, limit)` runs up to `limit` iterations: the
+    next state, their `Scores`, and how many they were. `settings`: those of the method that its course depends on, for
+    checkpoints: `total` may grow from one to the next. `check(state, history, count)` sees the state before the last
+    `count` iterations, and raises.
     """
-    history = np.zeros((2, *shape, 0))
+    history = np.zeros((*shape, 0))
     identity = {} if job.checkpoint is None else job.identity(name, settings)
     restored = restore(job.checkpoint, state, identity)
     if restored is not None:

@@ -61,7 +61,7 @@ class LBFGS(eqx.Module):
         # The first iteration finds where the starts stand.
         state = start(starts, plan, dtype)
         settings = {name: getattr(self, name) for name in ("tol", "memory", "line_search", "restarts")}
-        total, shape = self.max_iters + 1, (self.restarts,)
+        total, shape = self.max_iters + 1, (2, self.restarts)
         course = run("L-BFGS", job, settings, total, state, shape, advance, check, lambda state: None)
         return _result(job, course, fixed)
 

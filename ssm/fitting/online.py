@@ -70,7 +70,7 @@ def run_epochs(
         scores = scores.with_next(done, jnp.sum(log_probs), held_out)
         return State(model, sums, state.epoch + 1, state.finished), scores, done + 1
 
-    none = Scores.none((), rates.dtype)
+    none = Scores.none((2,), rates.dtype)
     return jax.lax.while_loop(lambda carry: carry[2] < limit, epoch, (state, none, jnp.zeros((), int)))
 
 

@@ -12,29 +12,27 @@ CHUNK = 10
 
 
 class Scores(NamedTuple):
-    """Training and validation evidence of up to CHUNK iterations, with an axis of restarts where there are several.
+    """Training evidence, validation evidence and what else there is, of up to CHUNK iterations.
 
-    What there is not is said by flags, and NaN in Python alone: `jax_debug_nans` takes a NaN that leaves a compiled
-    function for a mistake.
+    With an axis of restarts where there can be several. What there is not is said by flags, and NaN in Python alone:
+    `jax_debug_nans` takes a NaN that leaves a compiled function for a mistake.
     """
 
-    values: Float[Array, "2 *R chunk"]
-    known: Bool[Array, "2 *R chunk"]
+    values: Float[Array, "rows *R chunk"]
+    known: Bool[Array, "rows *R chunk"]
 
     @classmethod
     def none(cls, shape: tuple[int, ...], dtype: Any) -> "Scores":
-        """Before the first iteration."""
-        return cls(jnp.zeros((2, *shape, CHUNK), dtype), jnp.zeros((2, *shape, CHUNK), bool))
+        """Before the first iteration, of the shape (rows, *R)."""
+        return cls(jnp.zeros((*shape, CHUNK), dtype), jnp.zeros((*shape, CHUNK), bool))
 
-    def with_next(
-        self, count: Int[Array, ""], training: Array, validation: Array | None, known: Any = True
-    ) -> "Scores":
-        """With those of iteration `count`, for the restarts where they are `known`."""
-        pair = jnp.stack([training, jnp.zeros_like(training) if validation is None else validation])
-        both = jnp.stack([jnp.broadcast_to(known, training.shape), jnp.broadcast_to(known, training.shape)])
-        both = both.at[1].set(both[1] & (validation is not None))
-        values = self.values.at[..., count].set(jnp.where(both, pair, 0))
-        return Scores(values, self.known.at[..., count].set(both))
+    def with_next(self, count: Int[Array, ""], training: Array, *others: Array | None, known: Any = True) -> "Scores":
+        """With those of iteration `count`, for the restarts where they are `known`; None: for none of them."""
+        rows = (training, *others)
+        there = jnp.stack([jnp.broadcast_to(known, training.shape) & (row is not None) for row in rows])
+        values = jnp.stack([jnp.zeros_like(training) if row is None else row for row in rows])
+        values = self.values.at[..., count].set(jnp.where(there, values, 0))
+        return Scores(values, self.known.at[..., count].set(there))
 
     def history(self, count: int) -> np.ndarray:
         """Those of the first `count` iterations, NaN where there are none."""

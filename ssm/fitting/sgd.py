@@ -87,7 +87,7 @@ class SGD(eqx.Module):
         state = start(free, optimiser, float_dtype(model))
         settings = {"optimizer": optimiser.description, "max_grad_norm": self.max_grad_norm}
         settings |= {name: getattr(self, name) for name in ("batch_size", "truncate", "patience", "tol")}
-        course = run("SGD", job, settings, self.num_epochs, state, (), advance, check, reached)
+        course = run("SGD", job, settings, self.num_epochs, state, (2,), advance, check, reached)
         return _result(job, course, fixed, plan.batch_size is None)
 
     def _patience(self, validation: Sequences | None) -> int | None:

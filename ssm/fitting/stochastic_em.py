@@ -76,7 +76,7 @@ class StochasticEM(eqx.Module):
             return float(total_evidence(state.model, sequences)) + float(constrain(state.model).log_prior())
 
         settings = {"batch_size": self.batch_size, "step_size": self.step_size}
-        course = run("stochastic EM", job, settings, self.num_epochs, state, (), advance, check, reached)
+        course = run("stochastic EM", job, settings, self.num_epochs, state, (2,), advance, check, reached)
         return finished(
             job,
             course,
