@@ -304,7 +304,8 @@ def test_gradient_of_importance_sampling_is_that_of_differences():
                 Decay(parameters[1], parameters[2]),
                 lambda x, u: distrax.Normal(x, 1.0),
             )
-            return ssm.log_prob(ssm.ParticleFilter(model, 20, 0), SCALARS, np.ones(6), key=KEY)
+            particles = ssm.ParticleFilter(model, 20, 0, "reparameterised")
+            return ssm.log_prob(particles, SCALARS, np.ones(6), key=KEY)
 
         at = jnp.array([0.3, 0.8, 0.2])
         expected = central_differences(jax.jit(estimate), at)

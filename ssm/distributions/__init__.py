@@ -38,5 +38,8 @@ from ssm.distributions.products import Parts as Parts
 from ssm.distributions.products import columns as columns
 from ssm.distributions.products import width as width
 from ssm.distributions.quantiles import quantile as quantile
+from ssm.distributions.supports import held as held
+from ssm.distributions.supports import held_log_prob as held_log_prob
+from ssm.distributions.supports import moves_support as moves_support
 from ssm.distributions.tails import Tails as Tails
 from ssm.distributions.tails import tails as tails

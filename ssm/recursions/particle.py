@@ -20,6 +20,7 @@ from ssm.maps.base import AbstractKernel
 from ssm.model import AbstractStateSpace
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.linear_system import LinearSystem
+from ssm.recursions.particle_gradients import GRADIENTS
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
 from ssm.trees import float_dtype, index
@@ -42,10 +43,24 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
     of p(y_{1:T}) (Del Moral 2004, section 7.4): E[exp(log_prob)] is exact, log_prob itself is low on average.
 
     An observation that no particle can explain gives evidence -inf and leaves the weights as they were.
-    Gradients follow the particles through reparameterised draws and through their weights, but not through
-    the choice of who survives, nor through draws of discrete states: finite, and biased for it.
     Smoothing takes O(P²) work and memory per step. Raises TypeError for a model that cannot be drawn from or reads
-    labels, ValueError for a threshold outside [0, 1].
+    labels, ValueError for a threshold outside [0, 1] or an unknown gradient.
+
+    `gradient` says how the evidence is differentiated; its value is the same. All but the last estimate the score
+    ∇ log p(y_{1:T}), with an error that vanishes as P grows:
+
+        "score"            the default, for any model: draws and choices are numbers, and the weight of a particle
+                           carries the scores of its draw and of its ancestors (Ścibior & Wood 2021; the score estimate
+                           of Poyiadjis, Doucet & Singh 2011, algorithm 1). Variance grows as T².
+        "marginal"         as "score", averaged over all ancestors that a particle could have had (the same paper,
+                           algorithm 2): variance grows as T, and a step takes O(P²) work and memory
+        "reparameterised"  derivatives of the draws, and the scores of the choices of who survives: where every draw
+                           is a differentiable function of the parameters, also without a density (singular noise)
+        "biased"           derivatives of the draws, not of the choices: does not converge to the score. Discrete
+                           draws have no derivative at all.
+
+    The score needs densities that are smooth in the parameters; where a draw has none (singular noise) the gradient is
+    NaN, and TypeError where it has no `log_prob`. Point masses and uniforms, whose support moves, are followed.
     """
 
     is_stochastic: ClassVar[bool] = True
@@ -53,8 +68,11 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
     model: AbstractStateSpace
     num_particles: int = eqx.field(static=True)
     resample_below: float = eqx.field(static=True)
+    gradient: str = eqx.field(static=True)
 
-    def __init__(self, model: AbstractStateSpace, num_particles: int, resample_below: float = 0.5):
+    def __init__(
+        self, model: AbstractStateSpace, num_particles: int, resample_below: float = 0.5, gradient: str = "score"
+    ):
         if not isinstance(model, AbstractStateSpace) or isinstance(model, ParticleFilter):
             raise TypeError(
                 "model: expected one that can be drawn from, such as ssm.StateSpaceModel, ssm.HMM or "
@@ -74,6 +92,9 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
             raise TypeError(f"resample_below: expected a number, got {resample_below!r}")
         if not 0 <= resample_below <= 1:
             raise ValueError(f"resample_below: expected a share of the particles, 0 to 1, got {resample_below}")
+        if gradient not in GRADIENTS:
+            raise ValueError(f"gradient: expected one of {', '.join(GRADIENTS)}, got {gradient!r}")
+        self.gradient = gradient
         self.model = model
         self.num_particles = positive_int("num_particles", num_particles)
         self.resample_below = float(resample_below)
@@ -135,9 +156,11 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
     def init(self, u: PyTree, *, key: Key | None = None) -> Particles:
         """P draws of the first state, all of one weight."""
         size = self.num_particles
-        start = self.model.initial_state(u)
-        points = jax.vmap(lambda each: start.sample(seed=each))(jax.random.split(_needed(key), size))
+        start, way = self.model.initial_state(u), GRADIENTS[self.gradient]
+        draw = lambda each: way.follow(start, start.sample(seed=each))
+        points = jax.vmap(draw)(jax.random.split(_needed(key), size))
         log_weights = jnp.full(size, -math.log(size), float_dtype(self.model))
+        log_weights += way.started(self.model, u, points, jnp.zeros_like(log_weights))
         return Particles(points, log_weights, jnp.arange(size))
 
     def predict(self, belief: Particles, u: PyTree, *, key: Key | None = None) -> Particles:
@@ -146,9 +169,15 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
         for_choice, for_move = jax.random.split(_needed(key))
         few = belief.effective_size < self.resample_below * size
         ancestors = jnp.where(few, systematic(for_choice, belief.weights), jnp.arange(size))
-        log_weights = jnp.where(few, -math.log(size), belief.log_weights)
-        move = lambda each, state: self.model.next_state(state, u).sample(seed=each)
+        log_weights = jnp.where(few, -math.log(size), jax.lax.stop_gradient(belief.log_weights))
+        way = GRADIENTS[self.gradient]
+
+        def move(each: Key, state: PyTree) -> PyTree:
+            after = self.model.next_state(state, u)
+            return way.follow(after, after.sample(seed=each))
+
         points = jax.vmap(move)(jax.random.split(for_move, size), index(belief.points, ancestors))
+        log_weights += way.moved(self.model, u, belief, points, ancestors, few)
         return Particles(points, log_weights, ancestors)
 
     def update(
