@@ -15,7 +15,7 @@ from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
 from ssm.shapes import Array, Float, Key
-from ssm.simulating import draw_path
+from ssm.simulating import draw_path, prepare_to_draw
 from ssm.steps import Step
 from ssm.trees import index, length
 
@@ -215,7 +215,7 @@ def _future_evidence(model, beliefs, ahead, key):
 
 def draw_futures(model: AbstractRecursion, beliefs: Any, ahead: Step, key: Key, n: int) -> Array:
     """(n, steps, *event), starting from the beliefs (S, ...) in turn."""
-    prepared = model.prepare(ahead)
+    prepared = prepare_to_draw(model, ahead)
 
     def path(i: Array, key: Key) -> Array:
         return draw_path(model, index(beliefs, i % length(beliefs)), prepared, key)[1]

@@ -8,6 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.distributions import num_symbols
+from ssm.model import AbstractModel
 from ssm.recursion import AbstractRecursion
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
@@ -40,12 +42,24 @@ def forward(
 
     if belief is None and together(schedule, model, steps, fast):
         return where_it_holds(partial(_attempt, schedule, save), partial(_in_order, save, fast), (model, steps, key))
+    if type(model).event_kind is AbstractModel.event_kind:
+        _check_real(model, steps, key)
     quick = model.quicken(steps) if fast and isinstance(schedule, Sequential | SideBySide) else None
     if quick is None:
         return run(model, model.prepare(steps))
     attempt = run(*quick)
     # Preparing inside the branch: what only the safe form needs is neither computed nor kept otherwise.
     return jax.lax.cond(jnp.isfinite(jnp.sum(attempt[1])), lambda: attempt, lambda: run(model, model.prepare(steps)))
+
+
+def _check_real(model: AbstractRecursion, steps: Step, key: Key | None) -> None:
+    """Raise TypeError for a member of symbols that did not say so: as real numbers they would not be checked."""
+    known = index(model.prepare(steps).u, 0)
+    if (count := num_symbols(model.emit(model.init(known, key=key), known))) is not None:
+        raise TypeError(
+            f"{type(model).__name__}.event_kind: `emit` returns a distribution over {count} symbols; say event_kind = "
+            f'"symbol" and num_classes = {count}, so that what is no symbol is an error'
+        )
 
 
 def nothing(saved: Saved) -> None:

@@ -13,7 +13,7 @@ from ssm.data import Sequences, check_key, future_steps, observe, over_sequences
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Bool, Float, Key, PyTree
-from ssm.simulating import draw_path
+from ssm.simulating import draw_path, prepare_to_draw
 from ssm.steps import Step
 from ssm.trees import float_dtype, widen
 
@@ -85,7 +85,7 @@ def _simulated_check(model, sequences, ahead, statistic, num_simulations, key):
     seen = _seen(data)
 
     def drawn(key: Key) -> Array:
-        one = lambda steps, key: draw_path(model, None, model.prepare(steps), key)[1]
+        one = lambda steps, key: draw_path(model, None, prepare_to_draw(model, steps), key)[1]
         return over_sequences(one, Sequences(ahead, sequences.batched), key)
 
     def value(ys: Array) -> Array:

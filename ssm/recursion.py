@@ -9,6 +9,10 @@ starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 
 from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
 from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.model import AbstractModel
 from ssm.shapes import Array, Key, PyTree, Scalar
@@ -28,6 +32,21 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
 
     is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
 
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the next belief depends on the observation itself rather than on what it says about a state.
+
+        True: futures are drawn, each fed its own past (a network that reads its outputs, a GARCH). False: a step
+        without an observation is `predict` alone, and the forecast is exact (a filter). No method tells the two apart,
+        so a member says it, `feeds_back: ClassVar[bool] = True`; forecasts and gaps raise TypeError until it does.
+        """
+        raise TypeError(
+            f"{type(self).__name__}.feeds_back: say whether the next belief depends on the observation itself. "
+            "feeds_back = True: it does, as in a GARCH or a network that reads its outputs; forecasts are drawn, and "
+            "`miss` must say what becomes of the belief where nothing is observed. feeds_back = False: observations "
+            "only correct the belief about a state, as in a filter; where nothing is observed `predict` alone is exact"
+        )
+
     def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
         """p(x_1), or the first hidden state."""
         raise NotImplementedError
@@ -41,8 +60,11 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         raise NotImplementedError
 
     def miss(self, prior: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
-        """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs."""
-        return prior
+        """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs.
+
+        There the belief is lost unless the member says here what becomes of it: NaN, and so is all evidence after it.
+        """
+        return _lost(prior) if self.feeds_back else prior
 
     def emit(self, prior: Belief, u: PyTree) -> Any:
         """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
@@ -51,7 +73,8 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
     def absorb(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> Belief:
         """The belief after a y, not prepared, that was drawn from `emit(prior, u)`; as `update`, without evidence.
 
-        A model whose `update` draws afresh given y says here what it had drawn when it made y.
+        A model whose `update` draws afresh given y says here what it had drawn when it made y; one whose `prepare`
+        changes y says here how a y that is not prepared is read.
         """
         return self.update(prior, u, y, key=key)[0]
 
@@ -101,14 +124,6 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """
         raise NotImplementedError
 
-    @property
-    def feeds_back(self) -> bool:
-        """Whether the next belief depends on the observation itself rather than on what it says about a state.
-
-        Such a model has no exact forecast: its futures are drawn, each fed its own past.
-        """
-        return False
-
 
 class AbstractParallelRecursion(AbstractRecursion[Belief]):
     """A recursion whose whole step can be held as data and composed: it runs in O(log T) depth."""
@@ -148,6 +163,14 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
     def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":
         """The best path (T,) or (B, T) of steps as observed, and its log-probability, for a max-product recursion."""
         raise NotImplementedError
+
+
+def _lost(belief: PyTree) -> PyTree:
+    """A belief of which nothing is known: NaN in every number."""
+    numbers = [leaf for leaf in jax.tree.leaves(belief) if eqx.is_inexact_array(leaf)]
+    if not numbers:
+        raise TypeError("miss: this belief has no numbers that could be NaN; say in `miss` what becomes of it in a gap")
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan) if eqx.is_inexact_array(leaf) else leaf, belief)
 
 
 def offers(recursion: Any, protocol: type[Protocol]) -> TypeGuard[Protocol]:

@@ -1,5 +1,6 @@
 """More of it: drawing states and observations from a model."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -22,8 +23,9 @@ def simulate(
     """Draw one sequence: its states (steps, ...) and observations (steps, *event).
 
     Shapes: `inputs` (steps, U). The states are discrete (steps,) for an HMM, vectors (steps, D) for a
-    LinearGaussian, hidden states for an RNN. Draws do not depend on `steps`: a longer run begins with the
-    shorter one. Raises ValueError for missing inputs, TypeError for an untyped key or no model.
+    LinearGaussian, hidden states for an RNN, the predicted beliefs of a member that has no other state. Draws do not
+    depend on `steps`: a longer run begins with the shorter one. Raises ValueError for missing inputs, TypeError for an
+    untyped key, no model, or a member that could not read what is drawn.
     """
     if not isinstance(model, AbstractModel):
         raise TypeError(f"model: expected a model of this library, such as ssm.HMM, got {type(model).__name__}")
@@ -35,7 +37,7 @@ def simulate(
 @compiled
 def _simulate(model, steps, key):
     model = constrain(model)
-    return draw_path(model, None, model.prepare(steps), key)
+    return draw_path(model, None, prepare_to_draw(model, steps), key)
 
 
 def draw_path(model: Any, belief: Any, steps: Step, key: Key) -> tuple[PyTree, Array]:
@@ -77,4 +79,19 @@ def _draw_belief(model: AbstractRecursion, belief: Any, started: Array | None, u
     prior = prior if started is None else select(started, prior, model.init(u, key=for_move))
     prior = model.draw_state(prior, jax.random.fold_in(for_move, 1))
     y = model.emit(prior, u).sample(seed=for_y)
-    return model.absorb(prior, u, y, key=for_update), prior.state, y
+    return model.absorb(prior, u, y, key=for_update), getattr(prior, "state", prior), y
+
+
+def prepare_to_draw(model: Any, steps: Step) -> Step:
+    """Prepared steps for `draw_path`; TypeError for a member that could not read what is drawn."""
+    prepared = model.prepare(steps)
+    own = lambda method, base: getattr(type(model), method) is not getattr(base, method)
+    if isinstance(model, AbstractStateSpace) or not own("prepare", AbstractModel) or own("absorb", AbstractRecursion):
+        return prepared
+    traced = jax.make_jaxpr(lambda y: model.prepare(dataclasses.replace(steps, y=y)).y)(steps.y).jaxpr
+    if traced.outvars != traced.invars:
+        raise TypeError(
+            f"{type(model).__name__}.absorb: `prepare` changes y, and what is drawn from `emit` is not prepared; say "
+            "in `absorb` how the belief takes in such a y"
+        )
+    return prepared

@@ -1,8 +1,8 @@
 """The gradient of a particle filter against exact scores: of Kalman filters, of chains, and in closed form.
 
-Averages over keys lie within their standard errors. The gradient of the logarithm of an estimate is off by O(1/P) of
-itself, though: with 200 particles and at most eight steps that bias is below the standard error of 300 keys, so that
-five of them are room for both and for the worst of a dozen numbers.
+Averages over keys lie within their standard errors. The gradient of the logarithm of an estimate Z of the likelihood
+is off by O(1/P); where draws and choices are scored, that of Z itself is not, so E[Z ∇ log Z] is compared, with any
+number of particles, to the likelihood times its score. Five standard errors leave room for the worst of dozens.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from ssm.freezing import trainable
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-KEYS, PARTICLES = 300, 200
+KEYS, PARTICLES = 500, 30
 KEY = jax.random.key(0)
 CONSISTENT = ["score", pytest.param("marginal", marks=pytest.mark.slow), "reparameterised"]
 
@@ -39,6 +39,20 @@ def errors_from(draws: np.ndarray, exact: Any) -> np.ndarray:
     return np.abs(draws.mean(0) - np.asarray(exact)) / (draws.std(0) / np.sqrt(len(draws)) + 1e-12)
 
 
+def weighted(estimate: Callable, exact: Callable, at: jax.Array) -> float:
+    """The largest error of the mean of Z / p(y) ∇ log Z, in its standard errors; a score that is not all zero."""
+    log_prob, score = jax.jit(jax.value_and_grad(exact))(at)
+
+    def one(key: jax.Array) -> jax.Array:
+        found, slope = jax.value_and_grad(estimate)(at, key)
+        return jnp.exp(found - log_prob) * slope
+
+    draws = over_keys(one)
+    assert np.abs(score).max() > 0.05
+    np.testing.assert_array_equal(draws.std(0) == 0, score == 0)  # what is not read has no derivative
+    return float(errors_from(draws, score).max())
+
+
 def flat(function: Callable, operands: Any) -> tuple[jax.Array, Callable]:
     """What can be learnt of the operands as one vector, and the function of it."""
     free, given = eqx.partition(operands, trainable(operands))
@@ -50,9 +64,8 @@ def line(parameters: jax.Array) -> ssm.LinearGaussian:
     """A scalar state: where it starts, how it shrinks, and the logarithms of its noises."""
     start, rate, noise, seen = parameters
     matrix = lambda entry: jnp.reshape(entry, (1, 1))
-    return ssm.LinearGaussian(
-        start[None], matrix(jnp.exp(noise)), matrix(rate), matrix(jnp.exp(noise)), jnp.ones((1, 1)), matrix(jnp.exp(seen))
-    )  # fmt: skip
+    covariance, identity = matrix(jnp.exp(noise)), jnp.ones((1, 1))
+    return ssm.LinearGaussian(start[None], covariance, matrix(rate), covariance, identity, matrix(jnp.exp(seen)))
 
 
 LINE = np.array([0.3, 0.8, -0.4, -0.7])
@@ -65,10 +78,7 @@ SEEN = np.array([[0.8], [1.6], [np.nan], [-0.4], [0.3], [1.9]])
 @pytest.mark.parametrize("gradient", CONSISTENT)
 def test_the_average_is_the_score_of_the_kalman_filter(gradient: str) -> None:
     estimate = lambda at, key: ssm.log_prob(ssm.ParticleFilter(line(at), PARTICLES, gradient=gradient), SEEN, key=key)
-    draws = over_keys(lambda key: jax.grad(estimate)(jnp.asarray(LINE), key))
-    exact = jax.jit(jax.grad(lambda at: ssm.log_prob(line(at), SEEN)))(jnp.asarray(LINE))
-    assert errors_from(draws, exact).max() < 5
-    assert np.abs(exact).min() > 0.05  # there was something to find
+    assert weighted(estimate, lambda at: ssm.log_prob(line(at), SEEN), jnp.asarray(LINE)) < 5
 
 
 def test_what_ignores_the_choices_is_called_biased() -> None:
@@ -81,7 +91,8 @@ def test_every_parameter_input_and_observation_of_a_batch_has_its_score() -> Non
     """Two sequences of different length with gaps, of a system with inputs."""
     rng = np.random.default_rng(1)
     model = zoo.linear_gaussian(biases=True, num_inputs=2)(jax.random.key(3))
-    ys, us, mask = rng.normal(size=(2, 4, 2)), rng.normal(size=(2, 4, 2)), np.ones((2, 4, 2), bool)
+    us, mask = rng.normal(size=(2, 4, 2)), np.ones((2, 4, 2), bool)
+    ys = np.stack([ssm.simulate(model, jax.random.key(5 + b), 4, us[b])[1] for b in range(2)])
     mask[0, 1], mask[1, 0, 1] = False, False
     options = {"mask": mask, "lengths": np.array([4, 2])}
     at, exact = flat(lambda all: jnp.sum(ssm.log_prob(*all, **options)), (model, jnp.asarray(ys), jnp.asarray(us)))
@@ -90,10 +101,7 @@ def test_every_parameter_input_and_observation_of_a_batch_has_its_score() -> Non
         return jnp.sum(ssm.log_prob(ssm.ParticleFilter(all[0], PARTICLES), *all[1:], key=key, **options))
 
     _, estimate = flat(drawn, (model, jnp.asarray(ys), jnp.asarray(us)))
-    draws = over_keys(lambda key: jax.grad(estimate)(at, key))
-    score = jax.jit(jax.grad(exact))(at)
-    assert errors_from(draws, score).max() < 5
-    assert (np.asarray(score) == 0).sum() == (draws.std(0) == 0).sum()  # nothing moves what is masked, padded, unread
+    assert weighted(estimate, exact, at) < 5
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
@@ -103,9 +111,7 @@ def test_discrete_states_have_the_score_of_the_chain(threshold: float) -> None:
     at, exact = flat(lambda model: ssm.log_prob(model, ys), model)
     particles = lambda model, key: ssm.log_prob(ssm.ParticleFilter(model, PARTICLES, threshold), ys, key=key)
     _, estimate = flat(particles, model)
-    draws = over_keys(lambda key: jax.grad(estimate)(at, key))
-    score = jax.jit(jax.grad(exact))(at)
-    assert errors_from(draws, score).max() < 5 and np.abs(score).max() > 0.5
+    assert weighted(estimate, exact, at) < 5
 
 
 class Switch(eqx.Module):
@@ -132,9 +138,7 @@ def test_real_draws_that_are_no_functions_of_parameters_have_a_score_too() -> No
         model = ssm.StateSpaceModel(distrax.Bernoulli(probs=0.5, dtype=float), Switch(logits), emission)
         return ssm.log_prob(ssm.ParticleFilter(model, PARTICLES), ys, key=key)
 
-    exact = jax.jit(jax.grad(lambda logits: ssm.log_prob(chain(logits), ys)))(at)
-    assert errors_from(over_keys(lambda key: jax.grad(estimate)(at, key)), exact).max() < 5
-    assert np.abs(exact).min() > 0.05
+    assert weighted(estimate, lambda logits: ssm.log_prob(chain(logits), ys), at) < 5
 
 
 # -- supports that parameters move ----------------------------------------------------------------------------
@@ -158,8 +162,7 @@ def test_a_state_without_noise_is_followed() -> None:
         )
 
     at = jnp.array([1.5, 0.8, 0.7])
-    draws = over_keys(lambda key: jax.grad(drawn)(at, key))
-    assert errors_from(draws, jax.jit(jax.grad(exact))(at)).max() < 5
+    assert weighted(drawn, exact, at) < 5
 
 
 def test_a_uniform_start_is_followed() -> None:
@@ -185,11 +188,11 @@ def test_a_draw_without_a_density_has_no_score_but_a_derivative() -> None:
     )[1]
     assert np.isnan(jax.jit(jax.grad(estimate("score")))(at, KEY)).any()
     assert np.isfinite(jax.jit(estimate("score"))(at, KEY))
-    draws = over_keys(lambda key: jax.grad(estimate("reparameterised"))(at, key))
-    score = np.asarray(jax.jit(jax.grad(exact))(at))
-    # What the noises' roots say beside their column of rank one is a matter of how a root is stored.
-    smooth = slice(0, 3)
-    assert errors_from(draws[:, smooth], score[smooth]).max() < 5
+    # What leads out of the noise's own line is not asked for: there the density is not smooth.
+    start = lambda model, mean: eqx.tree_at(lambda m: m.initial_mean, model, mean)
+    of = lambda make: lambda mean, *key: ssm.log_prob(make(start(model, mean)), ys, **({"key": key[0]} if key else {}))
+    particles = of(lambda model: ssm.ParticleFilter(model, PARTICLES, 0.5, "reparameterised"))
+    assert weighted(particles, of(lambda model: model), jnp.asarray(model.initial_mean)) < 5
 
 
 # -- relations ------------------------------------------------------------------------------------------------
@@ -210,7 +213,11 @@ def test_a_fit_by_the_score_goes_where_the_exact_one_goes() -> None:
     frozen += ["transition_covariance"]
     best = ssm.fit(start, ys, ssm.LBFGS(50), frozen=frozen).model.transition_matrix[0, 0]
     found = ssm.fit(
-        ssm.ParticleFilter(start, 100), ys, ssm.SGD(optax.adam(0.02), 150), key=KEY, frozen=[f"model.{name}" for name in frozen]
+        ssm.ParticleFilter(start, 100),
+        ys,
+        ssm.SGD(optax.adam(0.02), 150),
+        key=KEY,
+        frozen=[f"model.{name}" for name in frozen],
     ).model.model.transition_matrix[0, 0]
     # Steps of 0.02 in directions that are noisy at the maximum stay within a few of them.
     assert abs(float(found - best)) < 0.06

@@ -40,6 +40,7 @@ class ARHMM(AbstractExpectation[Regime]):
     """
 
     predicts_at_once: ClassVar[bool] = True
+    event_kind: ClassVar[str] = "real"
 
     chain: HMM
     _past: Constant | Float[Array, "L N"]

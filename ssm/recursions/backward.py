@@ -1,6 +1,6 @@
 """Smoothing is itself a recursion: the same driver, backwards in time, over the reversed kernels."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -25,6 +25,8 @@ class Reversal(eqx.Module):
 
 class _Backward(AbstractRecursion[Any]):
     """Shared by smoothing and sampling: nothing is observed on the way back."""
+
+    feeds_back: ClassVar[bool] = False
 
     forward: AbstractReversibleRecursion
 

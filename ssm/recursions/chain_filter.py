@@ -1,7 +1,7 @@
 """A Markov chain seen through an emission: what is inferred of its states, before anything is learnt."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from ssm.transitions.base import AbstractTransition
 
 class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecursion[Categorical], AbstractStateSpace):
     """Inference in `ssm.HMM`; see there."""
+
+    feeds_back: ClassVar[bool] = False
 
     _initial: Simplex | Float[Array, "K"] | None  # None: it follows from the transition
     _transition: AbstractTransition

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -42,6 +42,8 @@ class ChangePoint(AbstractReversibleRecursion[Runs], AbstractStateSpace):
 
     Raises TypeError for a segment that is not conjugate, ValueError for hazards outside [0, 1] or num_runs < 2.
     """
+
+    feeds_back: ClassVar[bool] = False
 
     segment: AbstractConjugate
     _hazard: Simplex | Array | Callable[..., Any]

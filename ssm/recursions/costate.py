@@ -12,7 +12,7 @@ gradient of E[log p(x, y)], does not exist.
 """
 
 import dataclasses
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +102,8 @@ def gains_of(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noi
 @final
 class Costate(AbstractParallelRecursion[Slope]):
     """belief = (Fᵀ r_{t+1}, Fᵀ N_{t+1} F), from the end."""
+
+    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Slope:
         """Nothing comes after the end."""

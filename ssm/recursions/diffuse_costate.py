@@ -8,7 +8,7 @@ never differentiated twice: the slope of a root has a pole where there is no var
 """
 
 from functools import partial
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -102,6 +102,8 @@ def _resolved(
 @final
 class DiffuseCostate(AbstractRecursion[DiffuseSlope]):
     """belief = the slopes in the filtered belief, from the end."""
+
+    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Reversal, *, key: Key | None = None) -> DiffuseSlope:
         """Nothing comes after the end."""

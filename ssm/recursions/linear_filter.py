@@ -1,7 +1,7 @@
 """The Kalman filter: what a linear-Gaussian system says of a state that is not seen, and of its own slopes."""
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,9 @@ Belief: TypeAlias = Gaussian | DiffuseGaussian
 
 class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParallelRecursion[Belief]):
     """Inference in `ssm.LinearGaussian`, before anything is learnt; see there."""
+
+    feeds_back: ClassVar[bool] = False
+    event_kind: ClassVar[str] = "real"
 
     # -- the recursion ----------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The n best paths: best-path scores with n of them for every state (the list Viterbi algorithm)."""
 
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
@@ -40,6 +40,8 @@ class ListViterbi(AbstractReversibleRecursion[Ranked]):
     Every path into a state extends one of the n best into some state before it, so n entries per state are enough
     (Seshadri & Sundberg 1994, the parallel algorithm).
     """
+
+    feeds_back: ClassVar[bool] = False
 
     model: HMM
     num_paths: int = eqx.field(static=True)

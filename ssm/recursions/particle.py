@@ -65,6 +65,8 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
 
     is_stochastic: ClassVar[bool] = True
 
+    feeds_back: ClassVar[bool] = False
+
     model: AbstractStateSpace
     num_particles: int = eqx.field(static=True)
     resample_below: float = eqx.field(static=True)

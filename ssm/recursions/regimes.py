@@ -1,5 +1,7 @@
 """What an autoregressive chain believes, and the past it reads."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -59,6 +61,8 @@ class Evidence(eqx.Module):
 
 class QuickARHMM(AbstractRecursion[Regime]):
     """An ARHMM whose likelihoods were worked out before the scan."""
+
+    feeds_back: ClassVar[bool] = True
 
     model: AbstractRecursion[Regime]
     chain: HMM

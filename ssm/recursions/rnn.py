@@ -126,6 +126,10 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
         log_evidence = self.head.log_prob(features, evidence.y, evidence.observed)
         return Point(self.reading.take(self.cell, prior.state, taken)), log_evidence
 
+    def absorb(self, prior: Point, u: PyTree, y: Array, *, key: Key | None = None) -> Point:
+        """Read y as it was drawn."""
+        return self.update(prior, u, y)[0]
+
     def miss(self, prior: Point, u: PyTree, *, key: Key | None = None) -> Point:
         """Read the expected observation."""
         taken = self.reading.taken(self.cell, self.head.expected(self._features(prior)))

@@ -1,6 +1,6 @@
 """The most probable segmentation: the changepoint recursion with max-product in the place of sum-product."""
 
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class BestSegmentation(AbstractReversibleRecursion[BestRuns]):
 
     Exact under the conditions of `ChangePoint`; beyond them the run of lowest score is dropped.
     """
+
+    feeds_back: ClassVar[bool] = False
 
     model: ChangePoint
 

@@ -11,7 +11,7 @@ what comes after it, by the reversed kernels.
 """
 
 import dataclasses
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +110,8 @@ def _pushed(seen: Seen, error: Float[Array, "D"], noise: Float[Array, "N"]) -> F
 class Errors(AbstractRecursion[Point]):
     """belief = x⁺_t - E[x⁺_t | y⁺_<=t], from the beginning."""
 
+    feeds_back: ClassVar[bool] = False
+
     def init(self, u: Walked, *, key: Key | None = None) -> Point:
         """A draw of what is not known of the first state."""
         return Point(u.noises.initial)
@@ -128,6 +130,8 @@ class Errors(AbstractRecursion[Point]):
 @final
 class Rest(AbstractRecursion[Point]):
     """belief = a drawn x_t: as it was drawn already where a path begins, and then given x_{t+1}."""
+
+    feeds_back: ClassVar[bool] = False
 
     model: Any
 
@@ -148,6 +152,8 @@ class Rest(AbstractRecursion[Point]):
 @final
 class Slopes(AbstractRecursion[Point]):
     """belief = Fᵀ r_{t+1}, from the end: the mean of `ssm.recursions.costate.Costate` alone."""
+
+    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Point:
         """Nothing comes after the end."""

@@ -1,6 +1,6 @@
 """The best path: the hidden Markov model with max-product in the place of sum-product (Viterbi 1967)."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 
@@ -20,6 +20,8 @@ from ssm.transitions.base import AbstractTransition
 @final
 class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Scores]):
     """belief_j = max over paths into state j; the increments sum to the log-probability of the best path."""
+
+    feeds_back: ClassVar[bool] = False
 
     model: HMM
 
