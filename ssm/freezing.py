@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.parameters import AbstractParameter, AbstractPartlyRead, Constant, numbered
+from ssm.parameters import AbstractOverparametrised, AbstractParameter, AbstractPartlyRead, Constant, numbered
 from ssm.shapes import Array, Bool, Int, PyTree
 
 # As users name what is frozen: names, or names with True or with the array of the entries that are.
@@ -217,13 +217,23 @@ def leaf_names(model: PyTree) -> list[str]:
 
 
 def num_parameters(model: PyTree, frozen: Frozen = ()) -> int:
-    """How many numbers of a model are free: those that a fit moves, and that move something.
+    """How many numbers of a model are free: those that a fit moves, less what can be moved without any effect.
 
     A row of probabilities counts one less than its possible outcomes, with those to which a fit gave no probability;
     zeros that a model was made with count none, nor do given arrays; a covariance (D, D) counts D (D + 1) / 2, what
     several states share counts once; what a diffuse start does not read counts none; `frozen` as in `ssm.fit`.
+
+    Levels that all logits share, constants that add up, rotations of factors and classes of a transition of low rank
+    are left out: for chains and networks the number is the rank of the derivatives of log p(y_t | y_<t), for almost
+    all values of the parameters. The basis of the states of a LinearGaussian is not left out (D² numbers if nothing is
+    given or frozen), nor is a variational encoder: as in other libraries these are counted as they are written, so
+    freeze what fixes the basis before AIC and BIC are compared across D.
     """
-    return int(sum(mask.sum() for mask in jax.tree.leaves(free_entries(model, frozen_names(model, frozen)))))
+    entries = free_entries(model, frozen_names(model, frozen))
+    is_redundant = lambda node: isinstance(node, AbstractOverparametrised)
+    superfluous = lambda node, entries: node.num_redundant(entries) if is_redundant(node) else 0
+    counts = jax.tree.leaves(jax.tree.map(superfluous, model, entries, is_leaf=is_redundant))
+    return int(sum(mask.sum() for mask in jax.tree.leaves(entries))) - sum(counts)
 
 
 def _is_constant(node: PyTree) -> bool:

@@ -204,6 +204,18 @@ class AbstractPartlyRead(eqx.Module):
         raise NotImplementedError
 
 
+class AbstractOverparametrised(eqx.Module):
+    """A part of a model in which some numbers can be moved together without any effect."""
+
+    def num_redundant(self, entries: Any) -> int:
+        """Of the free numbers, True in this tree with booleans as leaves, how many the others make superfluous.
+
+        That is their number less the rank of what they move, for almost all values of the free ones, beside the values
+        of those that are held.
+        """
+        raise NotImplementedError
+
+
 class AbstractRewritten(eqx.Module):
     """A model that the recursions may see as another one."""
 

@@ -30,6 +30,7 @@ LAYERS = [
         "tying",
         "extras",
         "climbing",
+        "ranks",
     ],
     # 1  what is known at one instant
     ["steps", "beliefs", "diffuse", "likelihoods"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -18,12 +18,13 @@ from ssm.emissions.seeds import average, standard_deviation
 from ssm.emissions.shared_scale_normal import SharedScaleNormal
 from ssm.linalg import multiply
 from ssm.logspace import ratio
-from ssm.parameters import Positive, constrain, value
+from ssm.parameters import AbstractOverparametrised, Positive, constrain, value
+from ssm.ranks import shared_constants
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class AdditiveNormal(AbstractEmission):
+class AdditiveNormal(AbstractEmission, AbstractOverparametrised):
     """The observation of a factorial chain (Ghahramani & Jordan 1997), with independent components.
 
     Shapes: `loc[m]` (K_m,) for scalars or (K_m, N), one for each chain; `scale` () or (N,), the same in all states.
@@ -47,6 +48,10 @@ class AdditiveNormal(AbstractEmission):
         )
         self._scale = Positive.of(scale)
         self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+
+    def num_redundant(self, entries: Any) -> int:
+        """The constants that may be moved from one chain to another."""
+        return shared_constants(list(entries.loc))
 
     @property
     def scale(self) -> Float[Array, "*event"]:

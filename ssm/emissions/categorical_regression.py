@@ -1,6 +1,6 @@
 """Symbols whose log-probabilities are linear: p(y = c | x = k, u) = softmax_c(W_k u + b_k)."""
 
-from typing import final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,13 @@ from ssm.emissions.bounded import symbols
 from ssm.emissions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
 from ssm.emissions.numeric import climb_likelihood
 from ssm.linalg import multiply, row_times_matrix
+from ssm.parameters import AbstractOverparametrised
+from ssm.ranks import shared_levels
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
-class CategoricalRegression(AbstractRegression):
+class CategoricalRegression(AbstractRegression, AbstractOverparametrised):
     """A multinomial logit on the inputs u (U,) for each state: `weights` (K, C, U), `bias` (K, C), symbols 0 .. C-1.
 
     log p = η_y - log Σ_c exp η_c with η = W u + b, whose common level is free. M-step: L-BFGS, which never lowers
@@ -29,6 +31,10 @@ class CategoricalRegression(AbstractRegression):
     def __init__(self, weights: Array, bias: Array):
         self.weights = checks.real("weights", weights, ("K", "C", "U"))
         self.bias = checks.real("bias", bias, self.weights.shape[:2]).astype(self.weights.dtype)
+
+    def num_redundant(self, entries: Any) -> int:
+        """Of each state one bias and one weight of each input: only differences between symbols have an effect."""
+        return shared_levels(entries.weights, axis=1) + shared_levels(entries.bias, axis=1)
 
     @property
     def num_classes(self) -> int:

@@ -1,10 +1,11 @@
 """Many components with few common causes: p(y | x = k) = N(y; loc[k], Λ Λᵀ + diag(scale²))."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
@@ -13,13 +14,14 @@ from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.linalg import multiply
 from ssm.logspace import ratio
-from ssm.parameters import Positive, value
+from ssm.parameters import AbstractOverparametrised, Positive, value
+from ssm.ranks import rank_of_factors
 from ssm.roots import triangular_root
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 
 @final
-class FactorNormal(AbstractLocated):
+class FactorNormal(AbstractLocated, AbstractOverparametrised):
     """Vectors y = loc + factors z + scale · noise with z of R dimensions: factor analysis in every state.
 
     Shapes: `loc` (K, N), `factors` (K, N, R), `scale` (K, N), standard deviations of the noise. With Λ = factors,
@@ -39,6 +41,12 @@ class FactorNormal(AbstractLocated):
         self.factors = checks.real("factors", factors, (*self.loc.shape, "R")).astype(self.loc.dtype)
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+
+    def num_redundant(self, entries: Any) -> int:
+        """What the covariance does not show, such as rotations of the factors."""
+        free = (entries.factors, jax.tree.leaves(entries._scale)[0])
+        each = [rank_of_factors(*state) for state in zip(np.asarray(self.factors, float), *free, strict=True)]
+        return int(free[0].sum() + free[1].sum()) - sum(each)
 
     @property
     def scale(self) -> Float[Array, "K N"]:

@@ -1,6 +1,6 @@
 """Symbols: p(y = c) = softmax(W h + b)_c."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -10,11 +10,13 @@ import numpy as np
 from ssm.checks import positive_int
 from ssm.distributions import Distribution, categorical_logits
 from ssm.heads.base import AbstractHead
+from ssm.parameters import AbstractOverparametrised
+from ssm.ranks import shared_levels
 from ssm.shapes import Array, Bool, Float, Int, Key, Scalar
 
 
 @final
-class Categorical(AbstractHead):
+class Categorical(AbstractHead, AbstractOverparametrised):
     """One of C symbols, 0 .. C-1, read as one-hot vectors.
 
     `linear` maps H features to C logits. Raises TypeError or ValueError for sizes that are not positive integers.
@@ -25,6 +27,11 @@ class Categorical(AbstractHead):
     def __init__(self, input_size: int, num_classes: int, *, key: Key):
         sizes = positive_int("input_size", input_size), positive_int("num_classes", num_classes)
         self.linear = eqx.nn.Linear(*sizes, key=key)
+
+    def num_redundant(self, entries: Any) -> int:
+        """One bias and one weight of each feature: only differences between symbols have an effect."""
+        parts = jax.tree.leaves((entries.linear.weight, entries.linear.bias))  # an Equinox layer may have no bias
+        return sum(shared_levels(part, axis=0) for part in parts)
 
     @property
     def input_size(self) -> int:

@@ -1,6 +1,6 @@
 """Large matrices that are small: sparse ones and ones of low rank."""
 
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -10,13 +10,14 @@ import numpy as np
 from ssm import checks
 from ssm.linalg import matrix_times_column, multiply, row_times_matrix
 from ssm.logspace import dot_log, log
-from ssm.parameters import Simplex, value
+from ssm.parameters import AbstractOverparametrised, Simplex, value
+from ssm.ranks import rank_of_product
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 
 
 @final
-class LowRank(AbstractTransition):
+class LowRank(AbstractTransition, AbstractOverparametrised):
     """A = leave @ enter: from state i to a class r, and from the class to state j; O(K R) a step.
 
     Shapes: `leave` (K, R), `enter` (R, K), rows sum to one. EM counts moves through the classes, which are one
@@ -47,6 +48,12 @@ class LowRank(AbstractTransition):
     def num_states(self) -> int:
         """K."""
         return self.leave.shape[0]
+
+    def num_redundant(self, entries: Any) -> int:
+        """What the matrix does not show, such as another basis of the classes."""
+        free = [jax.tree.leaves(part)[0] for part in (entries._leave, entries._enter)]
+        found = rank_of_product(np.asarray(self.leave, float), np.asarray(self.enter, float), *free)
+        return int(free[0].sum() + free[1].sum()) - found
 
     def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """(p leave) enter."""

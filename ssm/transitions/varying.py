@@ -1,6 +1,6 @@
 """Matrices that change with time: given one by one, or driven by inputs."""
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -11,7 +11,8 @@ from ssm import checks
 from ssm.climbing import climb
 from ssm.linalg import matrix_times_column, row_times_matrix
 from ssm.logspace import dot_log
-from ssm.parameters import IMPOSSIBLE, Simplex, value
+from ssm.parameters import IMPOSSIBLE, AbstractOverparametrised, AbstractPartlyRead, Simplex, value
+from ssm.ranks import shared_levels
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 
@@ -73,7 +74,7 @@ class _Varying(AbstractTransition):
 
 
 @final
-class TimeVarying(_Varying):
+class TimeVarying(_Varying, AbstractPartlyRead):
     """p(x_t = j | x_{t-1} = i) = probs[t, i, j], one matrix (K, K) for each of T times; the first is not used.
 
     Raises ValueError unless all rows sum to one. Sequences may be shorter than T, not longer.
@@ -89,6 +90,10 @@ class TimeVarying(_Varying):
     def probs(self) -> Float[Array, "T K K"]:
         """A_1 .. A_T."""
         return value(self._probs)
+
+    def entries_read(self, entries: Any) -> Any:
+        """All but the first matrix."""
+        return jax.tree.map(lambda free: free & (np.arange(len(free)) > 0)[:, None, None], entries)
 
     @property
     def num_states(self) -> int:
@@ -130,7 +135,7 @@ class TimeVarying(_Varying):
 
 
 @final
-class Driven(_Varying):
+class Driven(_Varying, AbstractPartlyRead, AbstractOverparametrised):
     """p(x_t = j | x_{t-1} = i, u_t) ∝ probs[i, j] exp(weights[i, j] · u_t): a logistic regression in every row.
 
     Shapes: `probs` (K, K), the transition at u = 0, whose zeros stay zeros for every input; `weights` (K, K, U).
@@ -150,6 +155,15 @@ class Driven(_Varying):
     def probs(self) -> Float[Array, "K K"]:
         """A at u = 0."""
         return value(self._probs)
+
+    def entries_read(self, entries: Any) -> Any:
+        """Weights of possible moves alone."""
+        read = entries.weights & (np.asarray(self.probs) > 0)[..., None]
+        return eqx.tree_at(lambda m: m.weights, entries, read)
+
+    def num_redundant(self, entries: Any) -> int:
+        """Of each input one weight in each row: a constant added to all of them has no effect."""
+        return shared_levels(entries.weights, (np.asarray(self.probs) > 0)[..., None], axis=1)
 
     @property
     def num_states(self) -> int:
