@@ -22,8 +22,8 @@ SEQUENCES, TOTAL = 24, 9
 def rank(model: Any, frozen: Any = (), seed: int = 0) -> int:
     """Of the Jacobian over random sequences, all stored numbers that a fit may move (N of them) being moved."""
     rng = np.random.default_rng(seed)
-    ys = observations(model, rng)
     us = rng.normal(size=(SEQUENCES, TOTAL, model.num_inputs)) if model.num_inputs else None
+    ys = observations(model, us, rng)
     names = frozen_names(model, frozen)
     free, held = partition(model, names)
     flat, unravel = ravel_pytree(free)
@@ -40,12 +40,13 @@ def rank(model: Any, frozen: Any = (), seed: int = 0) -> int:
     return count
 
 
-def observations(model: Any, rng: np.random.Generator) -> np.ndarray:
+def observations(model: Any, us: Any, rng: np.random.Generator) -> np.ndarray:
     """Random sequences that the model can emit."""
+    if not isinstance(model, ssm.HMM):
+        return zoo.observations(model, rng, SEQUENCES, TOTAL)
     keys = jax.random.split(jax.random.key(int(rng.integers(99))), SEQUENCES)
-    if hasattr(model, "initial_state") and not model.num_inputs:
-        return np.asarray(jax.jit(jax.vmap(lambda key: ssm.simulate(model, key, TOTAL)[1]))(keys))
-    return zoo.observations(model, rng, SEQUENCES, TOTAL)
+    draw = lambda key, us: ssm.simulate(model, key, TOTAL, us)[1]
+    return np.asarray(jax.jit(jax.vmap(draw, (0, None if us is None else 0)))(keys, us))
 
 
 def rows(*shape: int, seed: int = 0) -> np.ndarray:
