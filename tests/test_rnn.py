@@ -133,6 +133,44 @@ def test_cells_follow_their_equations(cell: str) -> None:
     np.testing.assert_allclose(np.stack(path), literal_states(made, xs, 4), **EXACT)
 
 
+@pytest.mark.parametrize("kind", [eqx.nn.LSTMCell, eqx.nn.GRUCell])
+def test_a_wrapped_cell_of_equinox_is_the_cell_of_ours(kind: Any) -> None:
+    cell = kind(2, 4, key=KEY)
+    ours, wrapped = (ssm.RNN(each, Normal(4, 2, key=KEY)) for each in (cell, ssm.cells.Wrapped(cell)))
+    ys = np.random.default_rng(0).normal(size=(2, T, 2))
+    mask = np.broadcast_to(np.arange(T) != 2, (2, T))
+    np.testing.assert_allclose(ssm.log_prob(wrapped, ys, mask=mask), ssm.log_prob(ours, ys, mask=mask), **EXACT)
+    stacked = ssm.RNN(Stack([ssm.cells.Wrapped(cell), Tanh(4, 3, key=KEY)]), Normal(3, 2, key=KEY))
+    assert np.isfinite(ssm.log_prob(stacked, ys[0]))
+    assert ssm.forecast(wrapped, ys[0], 2, key=KEY).mean.shape == (2, 2)
+
+
+class Foreign(eqx.Module):
+    """A cell of another library: whatever `step` makes of what it reads and of its state."""
+
+    step: Any = eqx.field(static=True)
+    input_size: int = eqx.field(static=True, default=2)
+    hidden_size: int = eqx.field(static=True, default=3)
+
+    def __call__(self, x: Any, state: Any) -> Any:
+        return self.step(x, state)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (Foreign(lambda x, h: h[..., :2]), r"Foreign, given a vector, returned .*shape=\(2,\)"),
+        (Foreign(lambda x, h: {"h": h["h"]}), "Foreign, given a vector, raised"),
+        (Foreign(lambda x, h: h.astype(jnp.float32)), "returned ShapeDtypeStruct"),
+        (Foreign(lambda x: x), "raised TypeError"),
+        (jnp.tanh, "got "),
+    ],
+)
+def test_a_cell_that_keeps_neither_a_vector_nor_a_pair_is_told_what_was_expected(cell: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=rf"(?s)cell: expected an Equinox module cell\(x, state\).*{said}"):
+        ssm.cells.Wrapped(cell)
+
+
 @every_network
 def test_evidence_is_that_of_a_literal_loop(head: str, reads: str) -> None:
     model = network(head, reads)
@@ -288,7 +326,7 @@ def test_missing_values_are_read_as_expected_ones(head: str, reads: str) -> None
 def test_a_masked_symbol_touches_neither_value_nor_gradient() -> None:
     model = network("categorical")
     ys, _ = data(model, T)
-    mask = np.arange(T) != 2
+    mask = np.broadcast_to(np.arange(T) != 2, (2, T))
     results = []
     evidence = jax.jit(jax.value_and_grad(lambda model, ys: ssm.log_prob(model, ys, mask=mask)))
     for symbol in range(3):
