@@ -6,6 +6,7 @@ from ssm.recursion import AbstractReversibleRecursion, Belief
 from ssm.shapes import Array, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.trees import blend
+from ssm.unwritten import unwritten
 
 
 class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
@@ -16,15 +17,15 @@ class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
 
     def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
         """What `first_order` needs of one sequence as observed, from its stacked beliefs and one walk back."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def first_order(self, steps: Step, sensitivities: PyTree) -> Scalar:
         """A function of the model and of prepared steps whose gradient, there, is that of the evidence."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def walk_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Array]":
         """As `smooth_side_by_side`, with what the way back needs in the place of beliefs."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def slope_side_by_side(
         self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
@@ -33,15 +34,15 @@ class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
 
         Each sequence is counted once, or as often as `counted` (B,) says.
         """
-        raise NotImplementedError
+        raise unwritten(self)
 
     def arrange(self, steps: Step, schedule: Any) -> Step:
         """Steps (T,) or (B, T) as those of one sequence (M,), in the order that suits walking side by side."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def arrange_sensitivities(self, sensitivities: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
         """Sensitivities of every sequence, in time, as those of `slope_side_by_side`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class AbstractExpectation(AbstractDifferentiable[Belief]):
@@ -57,7 +58,7 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
         """Expected sufficient statistics of one sequence as observed, from its stacked beliefs and one walk back."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def expect_side_by_side(
         self, steps: Step, schedule: Any, counted: Array | None = None
@@ -74,22 +75,22 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
         self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
     ) -> "tuple[Array, PyTree]":
         """Those of `expect_side_by_side`, as `slope_side_by_side`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def arrange_statistics(self, statistics: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
         """Statistics of every sequence, in time, as those of `expect_side_by_side`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
         """Q: the expected complete-data log-likelihood, linear in the statistics."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def maximise(self, statistics: PyTree, steps: Step, frozen: frozenset[str] = frozenset()) -> Self:
         """The M-step: the model that maximises Q, with the parameters named in `frozen` as they are.
 
         Statistics and (unprepared) steps may have a leading axis B, over which they are summed.
         """
-        raise NotImplementedError
+        raise unwritten(self)
 
     def sums(self, statistics: PyTree, steps: Step) -> PyTree:
         """Statistics (B, ...) of (unprepared) steps (B, T, ...) as sums of a size that does not depend on B and T.
@@ -109,7 +110,7 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
 
     def restart(self, key: Key, steps: Step) -> Self:
         """A random model of the same structure, from the data, as a starting point for a fit."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     # Fisher's identity: the statistics are the sensitivities, and Q is the first order.
 

@@ -18,6 +18,7 @@ from ssm.shapes import Array, Float, Key
 from ssm.simulating import draw_path, prepare_to_draw
 from ssm.steps import Step
 from ssm.trees import index, length
+from ssm.unwritten import unwritten
 
 
 class AbstractForecast(eqx.Module):
@@ -26,29 +27,29 @@ class AbstractForecast(eqx.Module):
     @property
     def mean(self) -> Array:
         """Expected observations."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def stddev(self) -> Array:
         """Standard deviations, component by component."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def probs(self) -> Float[Array, "*B steps C"]:
         """Probabilities of the symbols; TypeError unless observations are categorical."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def quantile(self, q: float) -> Array:
         """The q-quantile of every component at every step."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def sample(self, key: Key, n: int) -> Array:
         """n joint futures (n, steps, *event); the n comes after a leading B."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def log_prob(self, future_ys: Array, *, key: Key | None = None) -> Float[Array, "*B"]:
         """Joint log-probability of a future, given the past."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
         """The central interval (low, high) that holds each component with probability `level`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ssm.shapes import PyTree, Scalar
 from ssm.steps import Step
+from ssm.unwritten import unwritten
 
 
 class AbstractModel(eqx.Module):
@@ -18,7 +19,7 @@ class AbstractModel(eqx.Module):
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation y_t."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def described(self) -> str:
@@ -33,7 +34,7 @@ class AbstractModel(eqx.Module):
     @property
     def num_classes(self) -> int:
         """C, for a model of symbols 0 .. C-1."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def num_inputs(self) -> int | None:
@@ -77,12 +78,12 @@ class AbstractStateSpace(AbstractModel):
 
     def initial_state(self, u: PyTree) -> Any:
         """p(x_1 | u_1)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def next_state(self, state: PyTree, u: PyTree) -> Any:
         """p(x_t | x_{t-1}, u_t)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def observation(self, state: PyTree, u: PyTree) -> Any:
         """p(y_t | x_t, u_t)."""
-        raise NotImplementedError
+        raise unwritten(self)

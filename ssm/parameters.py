@@ -18,6 +18,7 @@ import numpy as np
 from ssm.linalg import square
 from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Bool, Float, Int, PyTree, Scalar
+from ssm.unwritten import unwritten
 
 # The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,
 # differences and weight decay on a model never make a NaN of a hard zero.
@@ -35,7 +36,7 @@ class AbstractParameter(eqx.Module):
 
     def constrained(self) -> Any:
         """The value in the model's own units: an array, or itself where the recursions use the stored form."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def named_entries(self, leaf: Any) -> Int[np.ndarray, "..."] | None:
         """Which of the numbers of a leaf each entry is that can be frozen by its index; None where none can."""
@@ -127,7 +128,7 @@ class AbstractCovariance(AbstractParameter):
     @property
     def lower(self) -> Float[Array, "*batch D D"]:
         """The lower-triangular square root."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def matrix(self) -> Float[Array, "*batch D D"]:
@@ -136,11 +137,11 @@ class AbstractCovariance(AbstractParameter):
 
     def fitted(self, root: Float[Array, "*batch D D"]) -> Self:
         """That of this structure under which noise of covariance root @ rootᵀ has the highest expected density."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def entries_among(self, known: Bool[np.ndarray, "D"]) -> PyTree:
         """This tree with booleans as leaves: True at the numbers that are of these components alone."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def tells_apart(self, known: Bool[np.ndarray, "D"]) -> bool:
         """Whether no variance is of these components and of others."""
@@ -148,12 +149,12 @@ class AbstractCovariance(AbstractParameter):
 
     def wishart(self, degrees: Scalar, scale: Array) -> tuple[Scalar, Float[Array, "D D"]]:
         """n and S of the density of an inverse-Wishart, which is -½ (n log |R| + tr R⁻¹ S) up to a constant."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def shape_of_scale(self) -> tuple[int, ...]:
         """The shape of the scale of an inverse-Wishart."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class Covariance(AbstractCovariance):
@@ -201,7 +202,7 @@ class AbstractPartlyRead(eqx.Module):
 
     def entries_read(self, entries: Any) -> Any:
         """This tree with booleans as leaves, True at numbers that are free by themselves: False at what is not read."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class AbstractOverparametrised(eqx.Module):
@@ -221,7 +222,7 @@ class AbstractRewritten(eqx.Module):
 
     def rewritten(self) -> Any:
         """What its plain parameters make; itself where there is nothing to rewrite."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class Constant(AbstractParameter):

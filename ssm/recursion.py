@@ -17,6 +17,7 @@ from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.model import AbstractModel
 from ssm.shapes import Array, Key, PyTree, Scalar
 from ssm.steps import Step
+from ssm.unwritten import unwritten
 
 Belief = TypeVar("Belief")
 Protocol = TypeVar("Protocol")
@@ -49,15 +50,15 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
 
     def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
         """p(x_1), or the first hidden state."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def predict(self, belief: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
         """p(x_t | y_{<t}) from p(x_{t-1} | y_{<t})."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def update(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> tuple[Belief, Scalar]:
         """p(x_t | y_{<=t}) and log p(y_t | y_{<t}), from p(x_t | y_{<t}) and the prepared y_t."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def miss(self, prior: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
         """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs.
@@ -68,7 +69,7 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
 
     def emit(self, prior: Belief, u: PyTree) -> Any:
         """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def absorb(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> Belief:
         """The belief after a y, not prepared, that was drawn from `emit(prior, u)`; as `update`, without evidence.
@@ -122,7 +123,7 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
 
         First a flag: whether the answer holds. Predicted beliefs are None where they follow from filtered ones.
         """
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class AbstractParallelRecursion(AbstractRecursion[Belief]):
@@ -130,7 +131,7 @@ class AbstractParallelRecursion(AbstractRecursion[Belief]):
 
     def lift(self, u: PyTree, y: PyTree) -> AbstractMap[Belief]:
         """predict, then update with the prepared y (y is None: predict only)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class AbstractDeterministicRecursion(AbstractRecursion[Belief]):
@@ -142,7 +143,7 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
 
     def reverse(self, filtered: Belief, predicted: Belief, u: PyTree) -> AbstractKernel[Belief]:
         """p(x_t | x_{t+1}, y_{<=t}) from p(x_t | y_{<=t}), p(x_{t+1} | y_{<=t}) and u_{t+1}."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
         """Smoothed beliefs (T, ...) of prepared steps, where there is a better way than through reversed kernels."""
@@ -158,11 +159,11 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
 
     def smooth_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
         """The same flag, smoothed beliefs, and log p(y_t | y_<t)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":
         """The best path (T,) or (B, T) of steps as observed, and its log-probability, for a max-product recursion."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 def _lost(belief: PyTree) -> PyTree:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.shapes import Array, Flag, PyTree
+from ssm.unwritten import unwritten
 
 
 def select(condition: Flag, if_true: PyTree, if_false: PyTree) -> PyTree:
@@ -54,12 +55,20 @@ def stack(trees: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+def without_functions(tree: Any) -> Any:
+    """The same module or other tree, with every plain function in it part of the structure rather than a leaf."""
+    is_plain = lambda leaf: callable(leaf) and not eqx.is_array(leaf)
+    if not any(map(is_plain, jax.tree.leaves(tree))):
+        return tree
+    return jax.tree.map(lambda leaf: jax.tree_util.Partial(leaf) if is_plain(leaf) else leaf, tree)
+
+
 class AbstractSums(eqx.Module):
     """Statistics of a batch that do not add up leaf by leaf, such as means."""
 
     def blend(self, other: Any, rate: Array) -> Any:
         """Statistics of (1 - rate) of this batch and `rate` of the other."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 def blend(old: PyTree, new: PyTree, rate: Array) -> PyTree:

@@ -31,6 +31,7 @@ LAYERS = [
         "extras",
         "climbing",
         "ranks",
+        "unwritten",
     ],
     # 1  what is known at one instant
     ["steps", "beliefs", "diffuse", "likelihoods"],

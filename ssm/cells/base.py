@@ -3,6 +3,7 @@
 import equinox as eqx
 
 from ssm.shapes import Array, Float, PyTree
+from ssm.unwritten import unwritten
 
 
 class AbstractCell(eqx.Module):
@@ -15,16 +16,16 @@ class AbstractCell(eqx.Module):
     @property
     def input_size(self) -> int:
         """Size of x_t."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def output_size(self) -> int:
         """Size of `output(h_t)`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def initial(self) -> PyTree:
         """h_0, an array or a tree of arrays."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def project(self, x: Float[Array, "I"]) -> PyTree:
         """The part of a step that does not need the state; x itself by default."""
@@ -32,7 +33,7 @@ class AbstractCell(eqx.Module):
 
     def advance(self, state: PyTree, projected: PyTree) -> PyTree:
         """h_t from h_{t-1} and the projected x_t."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def output(self, state: PyTree) -> Float[Array, "H"]:
         """What the outside sees of a state; the state itself by default."""

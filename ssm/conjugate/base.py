@@ -9,6 +9,7 @@ import numpy as np
 
 from ssm.distributions import Distribution
 from ssm.shapes import Array, Bool, Key, PyTree
+from ssm.unwritten import unwritten
 
 
 class AbstractConjugate(eqx.Module):
@@ -21,7 +22,7 @@ class AbstractConjugate(eqx.Module):
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def event_kind(self) -> str:
@@ -31,15 +32,15 @@ class AbstractConjugate(eqx.Module):
     @property
     def num_classes(self) -> int:
         """C, for a family of symbols 0 .. C-1."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def predictive(self) -> Distribution:
         """∫ p(y | parameters) p(parameters) as a distribution of one observation."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def add(self, y: Array) -> Self:
         """The posterior after y, by Bayes' rule."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def learn(self, y: Array, observed: Bool[Array, "*event"] | None = None) -> Self:
         """`add`, for the observed components of y alone; components are independent."""
@@ -50,11 +51,11 @@ class AbstractConjugate(eqx.Module):
 
     def sample(self, key: Key) -> PyTree:
         """One draw of the parameters."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def observation(self, parameters: PyTree) -> Any:
         """p(y | parameters)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def validate(self, ys: np.ndarray) -> None:
         """Raise ValueError if observed values, in one flat array, lie outside the support."""

@@ -12,6 +12,7 @@ from ssm.linalg import multiply
 from ssm.parameters import AbstractParameter
 from ssm.shapes import Array, Float, Key, PyTree, Scalar
 from ssm.trees import select
+from ssm.unwritten import unwritten
 
 
 class AbstractDurations(AbstractParameter):
@@ -24,12 +25,12 @@ class AbstractDurations(AbstractParameter):
     @property
     def max_duration(self) -> int:
         """D."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def log_weights(self) -> Float[Array, "M D"]:
         """log p(d | mode) up to a constant for each mode."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def log_probs(self) -> Float[Array, "M D"]:
@@ -81,7 +82,7 @@ class AbstractDurations(AbstractParameter):
 
     def restart(self, key: Key) -> Self:
         """Random parameters of the same family."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def _mean_excess(self, counts: Float[Array, "M D"], otherwise: Float[Array, "M"]) -> Float[Array, "M"]:
         """Mean of d - 1 over the counts, a little above zero, which a positive parameter cannot reach."""

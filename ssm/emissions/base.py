@@ -12,6 +12,7 @@ from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.logspace import finite_max, log
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.trees import blend, float_dtype
+from ssm.unwritten import unwritten
 
 
 class AbstractEmission(eqx.Module):
@@ -20,12 +21,12 @@ class AbstractEmission(eqx.Module):
     @property
     def num_states(self) -> int:
         """K."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def event_kind(self) -> str:
@@ -35,7 +36,7 @@ class AbstractEmission(eqx.Module):
     @property
     def num_classes(self) -> int:
         """C, for a family of symbols 0 .. C-1."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def num_inputs(self) -> int | None:
@@ -46,7 +47,7 @@ class AbstractEmission(eqx.Module):
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """log p(y_t | x_t = k, u_t) for all times and states, over the observed components."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def rows(self, ys: Array, us: PyTree, observed: Bool[Array, "M *parts"] | None = None) -> Float[Array, "K M"]:
         """`log_likelihoods`, states first: long rows, which vector units like."""
@@ -94,7 +95,7 @@ class AbstractEmission(eqx.Module):
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """p(y | x = state, u)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def mixture(self, probs: Float[Array, "K"], u: PyTree) -> Any:
         """Σ_k probs_k p(y | x = k, u)."""
@@ -162,7 +163,7 @@ class AbstractEmission(eqx.Module):
 
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> Self:
         """Random parameters of the same family and size, taken from M observations."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def validate(self, ys: np.ndarray) -> None:
         """Raise ValueError if observed values, in one flat array, lie outside the support."""

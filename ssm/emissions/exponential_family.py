@@ -17,6 +17,7 @@ from ssm.emissions.components import by_component, row_sums
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.shapes import Array, Bool, Float, PyTree
+from ssm.unwritten import unwritten
 
 
 class WeightedSums(eqx.Module):
@@ -44,23 +45,23 @@ class AbstractExponentialFamily(AbstractEmission):
     @property
     def _axes(self) -> tuple[int, ...]:
         """(K, *event)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def _statistics(self, ys: Float[Array, "T *event"]) -> tuple[Float[Array, "T *event"], ...]:
         """The s_j, finite everywhere."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def _natural(self) -> tuple[Float[Array, "K *event"], ...]:
         """The η_j."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def _log_normaliser(self) -> Float[Array, "K *event"]:
         """a."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def _log_base(self, ys: Float[Array, "T *event"]) -> Float[Array, "T *event"]:
         """h, -inf outside the support."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def num_states(self) -> int:

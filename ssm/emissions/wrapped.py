@@ -4,6 +4,7 @@ import numpy as np
 
 from ssm.emissions.base import AbstractEmission
 from ssm.shapes import Array, Bool, PyTree
+from ssm.unwritten import unwritten
 
 
 class AbstractWrapped(AbstractEmission):
@@ -12,7 +13,7 @@ class AbstractWrapped(AbstractEmission):
     @property
     def _inside(self) -> AbstractEmission:
         """The other one; its numbers are not looked at."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def num_states(self) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ssm.distributions import Distribution, marginal_log_prob
 from ssm.shapes import Array, Bool, Float, Scalar
+from ssm.unwritten import unwritten
 
 
 class AbstractHead(eqx.Module):
@@ -17,12 +18,12 @@ class AbstractHead(eqx.Module):
     @property
     def input_size(self) -> int:
         """Size of the features."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def event_kind(self) -> str:
@@ -32,7 +33,7 @@ class AbstractHead(eqx.Module):
     @property
     def encoded_size(self) -> int:
         """Size of an encoded observation."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def num_classes(self) -> int:
@@ -41,7 +42,7 @@ class AbstractHead(eqx.Module):
 
     def distribution(self, features: Float[Array, "F"]) -> Distribution:
         """p(y | features)."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def log_prob(self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None) -> Scalar:
         """log p(y | features), over the observed components."""
@@ -52,11 +53,11 @@ class AbstractHead(eqx.Module):
 
     def encode(self, y: Array) -> Float[Array, "E"]:
         """One observation as a vector to read."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def expected(self, features: Float[Array, "F"]) -> Float[Array, "E"]:
         """E[encode(y) | features]."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def complete(
         self, features: Float[Array, "F"], y: Array, observed: Bool[Array, "*event"] | None = None

@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar
 import equinox as eqx
 
 from ssm.shapes import Key, PyTree
+from ssm.unwritten import unwritten
 
 Belief = TypeVar("Belief")
 
@@ -21,11 +22,11 @@ class AbstractKernel(eqx.Module, Generic[Belief]):
 
     def apply(self, belief: Belief) -> Belief:
         """The belief about x' when x is believed to be `belief`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def sample(self, key: Key, state: PyTree) -> PyTree:
         """One draw of x' given the point x = `state`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class AbstractMap(eqx.Module, Generic[Belief]):
@@ -33,16 +34,16 @@ class AbstractMap(eqx.Module, Generic[Belief]):
 
     def then(self, second: Self) -> Self:
         """The map that applies this one, then `second`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def apply(self, belief: Belief) -> Belief:
         """The image of `belief`."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def identity(self) -> Self:
         """The map of this shape that changes nothing."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def forget(self, belief: Belief) -> Self:
         """The map of this shape that answers `belief` to everything."""
-        raise NotImplementedError
+        raise unwritten(self)

@@ -140,6 +140,12 @@ def checked_initial(initial: Any, transition: AbstractTransition, size: int) -> 
     return Simplex.of(initial)
 
 
+def check_rows(transition: AbstractTransition) -> None:
+    """ValueError where all that is known of a chain is one matrix, written by a user, that has no probabilities."""
+    if transition.num_inputs == 0 and not any(map(transition.writes, ("push", "prepare", "num_steps"))):
+        checks.probabilities("transition", transition.matrix(None), (transition.num_states, transition.num_states))
+
+
 def common_inputs(emission: AbstractEmission, transition: AbstractTransition) -> int | None:
     """How many inputs the emission and the transition read; ValueError if they disagree."""
     counts = {count for count in (emission.num_inputs, transition.num_inputs) if count != 0}

@@ -19,7 +19,7 @@ from ssm.shapes import Array, Float, Key, PyTree, Scalar
 from ssm.steps import Step, flatten_steps, seen_steps
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
-from ssm.trees import index
+from ssm.trees import index, without_functions
 
 
 @final
@@ -50,9 +50,10 @@ class HMM(ChainFilter, AbstractExpectation[Categorical]):
             transition = Homogeneous(transition, num_states=size)
         if transition.num_states != size:
             raise ValueError(f"transition: the emission has K = {size} states, got one of {transition.num_states}")
-        self.emission, self._transition = emission, transition
+        self.emission, self._transition = without_functions(emission), without_functions(transition)
         self._initial = chain.checked_initial(initial, transition, size)
         chain.common_inputs(emission, transition)
+        chain.check_rows(transition)
 
     # -- in blocks side by side -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ssm.cells.base import AbstractCell
 from ssm.heads.base import AbstractHead
 from ssm.shapes import Array, Float, PyTree
+from ssm.unwritten import unwritten
 
 
 class AbstractReading(eqx.Module):
@@ -33,23 +34,23 @@ class AbstractReading(eqx.Module):
 
     def known(self, cell: AbstractCell, u: PyTree) -> PyTree:
         """What `start` and `move` want to see of u_t."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def taken(self, cell: AbstractCell, encoded: Float[Array, "E"]) -> PyTree:
         """What `take` wants to see of y_t."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def start(self, cell: AbstractCell, head: AbstractHead, known: PyTree) -> PyTree:
         """The state before y_1."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def move(self, cell: AbstractCell, state: PyTree, known: PyTree) -> PyTree:
         """The state before y_t, from that after y_{t-1}."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def take(self, cell: AbstractCell, state: PyTree, taken: PyTree) -> PyTree:
         """The state after y_t, from that before."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def hidden(self, state: PyTree) -> PyTree:
         """The cell's own state."""

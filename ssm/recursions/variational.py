@@ -18,6 +18,7 @@ from ssm.recursion import AbstractRecursion
 from ssm.recursions.rnn import check_sizes
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
+from ssm.trees import without_functions
 
 
 class Latent(NamedTuple):
@@ -82,10 +83,10 @@ class VRNN(AbstractRecursion[Point]):
     decoder: Perceptron
 
     def __init__(self, cell: Any, head: AbstractHead, latent_size: int, *, key: Key):
-        self.cell = as_cell(cell)
+        self.cell = without_functions(as_cell(cell))
         if not isinstance(head, AbstractHead):
             raise TypeError(f"head: expected one of ssm.heads, got {type(head).__name__}")
-        self.head = head
+        self.head = without_functions(head)
         check_sizes(self.cell, head)
         expected = head.encoded_size + positive_int("latent_size", latent_size)
         if self.cell.input_size != expected:

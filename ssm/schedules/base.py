@@ -9,6 +9,7 @@ from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import PyTree
 from ssm.steps import Step
 from ssm.trees import reverse
+from ssm.unwritten import unwritten
 
 
 @runtime_checkable
@@ -33,7 +34,7 @@ class AbstractSchedule(eqx.Module):
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """The last filtered belief, and what was saved at each of the T steps, stacked."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def run_backward(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """The same from the last step to the first; what was saved is still in the order of time."""

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.linalg import add_up
+from ssm.linalg import matrix_times_column, row_times_matrix
 from ssm.logspace import log
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.transitions import moves
 from ssm.trees import float_dtype
+from ssm.unwritten import unwritten
 
 
 class AbstractTransition(eqx.Module):
@@ -23,6 +25,10 @@ class AbstractTransition(eqx.Module):
 
     Laws (tests/test_transitions.py): with A = matrix(u), `push(p, u)` is p A, `pull(v, u)` is A v, `row` and
     `column` are its rows and columns, `best` is the (max, +) product with log A.
+
+    A class of one's own has `num_states` and `matrix`, rows that sum to one, from which all that inference asks for
+    follows (or `push`, and for speed more of them); `num_inputs` where A depends on u_t, `prepare` where it depends
+    on the time. Gradients fit it (`ssm.SGD`); EM asks for `maximise`, unless the transition is frozen.
     """
 
     is_one_matrix: ClassVar[bool] = False  # is pushing all times at once one product, without an array per time?
@@ -30,7 +36,7 @@ class AbstractTransition(eqx.Module):
     @property
     def num_states(self) -> int:
         """K."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def num_inputs(self) -> int | None:
@@ -43,28 +49,30 @@ class AbstractTransition(eqx.Module):
         return None
 
     def prepare(self, us: PyTree, times: Int[Array, "*lead"]) -> PyTree:
-        """What the methods below want to see at each of the times (T,); nothing, by default."""
-        return None
+        """What the methods below want to see at each of the times (T,): the inputs, where it reads any, by default."""
+        return None if self.num_inputs == 0 else us
 
     def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """Σ_i probs_i A_ij."""
-        raise NotImplementedError
+        return row_times_matrix(probs, self.matrix(u))
 
     def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """Σ_j A_ij values_j."""
-        raise NotImplementedError
+        return matrix_times_column(self.matrix(u), values)
 
     def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
         """A itself, for schedules that compose maps and for reading."""
+        if not self.writes("push"):
+            raise unwritten(self)
         return jax.vmap(lambda row: self.push(row, u))(jnp.eye(self.num_states, dtype=float_dtype(self)))
 
     def row(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
         """p(x_t = . | x_{t-1} = state)."""
-        return self.push(self._point(state), u)
+        return self.push(self._point(state), u) if self.writes("push") else self.matrix(u)[state]
 
     def column(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
         """p(x_t = state | x_{t-1} = .)."""
-        return self.pull(self._point(state), u)
+        return self.pull(self._point(state), u) if self.writes("pull") else self.matrix(u)[:, state]
 
     def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """max_i (scores_i + log A_ij), for the most probable path."""
@@ -72,6 +80,8 @@ class AbstractTransition(eqx.Module):
 
     def stationary(self) -> Float[Array, "K"]:
         """The distribution that the chain leaves as it is; TypeError where A changes with time."""
+        if self.num_inputs == 0 and self.num_steps is None and not self.writes("prepare"):
+            return stationary_of(self.matrix(None))
         raise TypeError(f"initial: a {type(self).__name__} transition has no stationary distribution to start from")
 
     @property
@@ -86,27 +96,34 @@ class AbstractTransition(eqx.Module):
     def _point(self, state: Int[Array, ""]) -> Float[Array, "K"]:
         return jax.nn.one_hot(state, self.num_states, dtype=float_dtype(self))
 
+    def writes(self, name: str) -> bool:
+        """Whether the class has a method of its own under this name."""
+        found = next(vars(kind)[name] for kind in type(self).__mro__ if name in vars(kind))
+        return found is not vars(AbstractTransition)[name]
+
     # -- learning ---------------------------------------------------------------------------------------------
 
     def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> PyTree:
         """Expected moves: the sufficient statistics of Σ_t ξ_t(i, j) = Σ_t before_ti A_ij gain_tj."""
-        raise NotImplementedError
+        return moves.count(self, before, gain, us)
 
     def merge(self, counts: PyTree) -> PyTree:
         """Counts (B, ...) of B sequences as those of all: their sum, unless the moves are kept one by one."""
-        return jax.tree.map(add_up, counts)
+        return moves.merge(counts)
 
     def sums(self, counts: PyTree) -> PyTree:
         """Counts (B, ...) of B sequences as sums that batches add up; NotImplementedError where they grow with B."""
+        if isinstance(counts, moves.Moves):
+            raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
         return self.merge(counts)
 
     def expected_log_prob(self, counts: PyTree, us: PyTree) -> Scalar:
         """Σ_m Σ_ij ξ_m(i, j) log A_ij(u_m) for the M moves that were counted, with their prepared inputs (M, ...)."""
-        raise NotImplementedError
+        return moves.expected_log_prob(self, counts, us)
 
     def maximise(self, counts: PyTree, us: PyTree, frozen: frozenset[str] = frozenset()) -> Self:
         """The transition of highest expected log-probability plus log-prior; arguments as in `expected_log_prob`."""
-        raise NotImplementedError
+        raise unwritten(self, "Without it fit by gradients, such as ssm.SGD, or with frozen=['transition'].")
 
     def maximise_with_start(
         self, counts: PyTree, us: PyTree, starts: Float[Array, "K"], frozen: frozenset[str] = frozenset()
@@ -125,7 +142,7 @@ class AbstractTransition(eqx.Module):
 
     def restart(self, key: Key) -> Self:
         """Random parameters of the same structure."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 def normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:

@@ -13,6 +13,7 @@ from ssm import checks
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
+from ssm.unwritten import unwritten
 
 
 class AbstractJoint(AbstractTransition):
@@ -23,7 +24,7 @@ class AbstractJoint(AbstractTransition):
     @property
     def sizes(self) -> tuple[int, ...]:
         """K_1 .. K_M."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     @property
     def initials(self) -> tuple[Float[Array, "_"], ...] | None:

@@ -9,72 +9,15 @@ import numpy as np
 
 from ssm import checks
 from ssm.climbing import climb
-from ssm.linalg import matrix_times_column, row_times_matrix
-from ssm.logspace import dot_log
 from ssm.parameters import IMPOSSIBLE, AbstractOverparametrised, AbstractPartlyRead, Simplex, value
 from ssm.ranks import shared_levels
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
-
-
-class Moves(eqx.Module):
-    """Expected moves one by one, each as three factors: ξ_m(i, j) = before_mi A_ij(u_m) gain_mj.
-
-    `old` is the transition that A belongs to: M K numbers where the products would be M K K.
-    """
-
-    before: Float[Array, "*batch M K"]
-    gain: Float[Array, "*batch M K"]
-    old: PyTree
-
-
-class _Varying(AbstractTransition):
-    """Shared: everything but A_t itself follows from `matrix`."""
-
-    def push(self, probs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """p A_t."""
-        return row_times_matrix(probs, self.matrix(u))
-
-    def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """A_t v."""
-        return matrix_times_column(self.matrix(u), values)
-
-    def row(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
-        """Row `state` of A_t."""
-        return self.matrix(u)[state]
-
-    def column(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
-        """Column `state` of A_t."""
-        return self.matrix(u)[:, state]
-
-    def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Moves:
-        """The moves themselves: each has a matrix of its own."""
-        return Moves(before, gain, jax.tree.map(jax.lax.stop_gradient, self))
-
-    def merge(self, counts: Moves) -> Moves:
-        """One after the other."""
-        flat = lambda array: array.reshape(-1, array.shape[-1])
-        return Moves(flat(counts.before), flat(counts.gain), jax.tree.map(lambda leaf: leaf[0], counts.old))
-
-    def sums(self, counts: Moves) -> Moves:
-        """There are none: the moves are kept one by one."""
-        raise NotImplementedError(f"{type(self).__name__} has no sufficient statistics of fixed size")
-
-    def expected_log_prob(self, counts: Moves, us: PyTree) -> Scalar:
-        """Σ_m Σ_ij ξ_m(i, j) log A_ij(u_m), one move at a time."""
-
-        @jax.checkpoint  # a derivative recomputes the matrix of a move, so that no (M, K, K) array is kept
-        def add(total: Scalar, move: tuple) -> tuple[Scalar, None]:
-            before, gain, u = move
-            expected = before[:, None] * counts.old.matrix(u) * gain
-            return total + dot_log(expected, self.matrix(u)), None
-
-        zero = jnp.zeros((), counts.before.dtype)
-        return jax.lax.scan(add, zero, (counts.before, counts.gain, us))[0]
+from ssm.transitions.moves import Moves
 
 
 @final
-class TimeVarying(_Varying, AbstractPartlyRead):
+class TimeVarying(AbstractTransition, AbstractPartlyRead):
     """p(x_t = j | x_{t-1} = i) = probs[t, i, j], one matrix (K, K) for each of T times; the first is not used.
 
     Raises ValueError unless all rows sum to one. Sequences may be shorter than T, not longer.
@@ -135,7 +78,7 @@ class TimeVarying(_Varying, AbstractPartlyRead):
 
 
 @final
-class Driven(_Varying, AbstractPartlyRead, AbstractOverparametrised):
+class Driven(AbstractTransition, AbstractPartlyRead, AbstractOverparametrised):
     """p(x_t = j | x_{t-1} = i, u_t) ∝ probs[i, j] exp(weights[i, j] · u_t): a logistic regression in every row.
 
     Shapes: `probs` (K, K), the transition at u = 0, whose zeros stay zeros for every input; `weights` (K, K, U).
@@ -174,10 +117,6 @@ class Driven(_Varying, AbstractPartlyRead, AbstractOverparametrised):
     def num_inputs(self) -> int:
         """U."""
         return self.weights.shape[-1]
-
-    def prepare(self, us: Float[Array, "*lead U"], times: Int[Array, "*lead"]) -> PyTree:
-        """The inputs."""
-        return us
 
     def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
         """A(u); at u = 0 unless it is given."""
