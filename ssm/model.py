@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import PyTree, Scalar
 from ssm.steps import Step
 from ssm.unwritten import unwritten
 
 
-class AbstractModel(eqx.Module):
+class AbstractModel(AbstractReplaceable):
     """What the boundary asks of everything that makes observations, before anything is inferred or drawn."""
 
     __getattribute__ = object.__getattribute__  # a method is a method, not a module made anew (30 µs) at every look

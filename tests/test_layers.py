@@ -32,6 +32,7 @@ LAYERS = [
         "climbing",
         "ranks",
         "unwritten",
+        "replacing",
     ],
     # 1  what is known at one instant
     ["steps", "beliefs", "diffuse", "likelihoods"],

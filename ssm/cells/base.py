@@ -1,12 +1,11 @@
 """What a recurrent cell is: one step of h_t = f(h_{t-1}, x_t), and what the outside sees of h_t."""
 
-import equinox as eqx
-
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, PyTree
 from ssm.unwritten import unwritten
 
 
-class AbstractCell(eqx.Module):
+class AbstractCell(AbstractReplaceable):
     """One step of a recurrent network, for one sequence: a cell holds parameters and no state.
 
     Law: cell(h, x) == cell.advance(h, cell.project(x)). What needs no state goes into `project`, which the

@@ -2,17 +2,17 @@
 
 from typing import Any, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.unwritten import unwritten
 
 
-class AbstractConjugate(eqx.Module):
+class AbstractConjugate(AbstractReplaceable):
     """A distribution over the parameters of p(y | parameters), conjugate to it: the prior, and every posterior.
 
     Methods are for one such distribution; `jax.vmap` takes them to a stack. Only `add` makes a new one: the

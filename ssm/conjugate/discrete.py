@@ -1,6 +1,7 @@
 """Counts, binary components and symbols of unknown rate or probabilities."""
 
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -38,6 +39,8 @@ class GammaPoisson(_Pair):
     negative binomial with mean shape / rate and variance shape (rate + 1) / rate².
     Source: Gelman et al. 2013, section 2.6. Raises ValueError for what is not positive.
     """
+
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"_first": ("shape",), "_second": ("rate",)}
 
     def __init__(self, shape: Array, rate: Array):
         self._first, self._second = _positive_pair("shape", shape, "rate", rate)
@@ -83,6 +86,8 @@ class BetaBernoulli(_Pair):
     The parameters drawn are log-odds. Source: Gelman et al. 2013, section 2.4. Raises ValueError for what is not
     positive.
     """
+
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"_first": ("ones",), "_second": ("zeros",)}
 
     def __init__(self, ones: Array, zeros: Array):
         self._first, self._second = _positive_pair("ones", ones, "zeros", zeros)

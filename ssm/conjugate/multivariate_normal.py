@@ -1,6 +1,7 @@
 """Correlated normal components of unknown mean and covariance."""
 
-from typing import NamedTuple, final
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -46,6 +47,8 @@ class NormalInverseWishart(AbstractConjugate):
     _count: Positive | Float[Array, ""]
     _freedom: Positive | Float[Array, ""]  # df - N + 1, which is what must be positive
     _scale_matrix: Covariance
+
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"_freedom": ("df", "mean")}
 
     def __init__(self, mean: Array, count: Array, df: Array, scale_matrix: Array):
         self.mean = checks.real("mean", mean, ("N",))

@@ -10,12 +10,13 @@ from ssm.climbing import climb
 from ssm.freezing import trainable
 from ssm.linalg import multiply
 from ssm.parameters import AbstractParameter
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, Key, PyTree, Scalar
 from ssm.trees import select
 from ssm.unwritten import unwritten
 
 
-class AbstractDurations(AbstractParameter):
+class AbstractDurations(AbstractReplaceable, AbstractParameter):
     """M distributions of one family over 1 .. D = `max_duration` steps.
 
     A family on all of 1, 2, .. is cut off after D and made to sum to one again, so `mean` and the like are those

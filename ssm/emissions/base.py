@@ -10,12 +10,13 @@ import numpy as np
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.logspace import finite_max, log
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.trees import blend, float_dtype
 from ssm.unwritten import unwritten
 
 
-class AbstractEmission(eqx.Module):
+class AbstractEmission(AbstractReplaceable):
     """K distributions of one family. Every parameter has a leading axis K."""
 
     @property

@@ -1,15 +1,15 @@
 """What a head is: the distribution of one observation given features, and observations as vectors to read."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, marginal_log_prob
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Scalar
 from ssm.unwritten import unwritten
 
 
-class AbstractHead(eqx.Module):
+class AbstractHead(AbstractReplaceable):
     """p(y | features), and how a network that reads its own past sees y.
 
     Law: log_prob(features, y) == distribution(features).log_prob(y).

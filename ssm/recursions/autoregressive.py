@@ -1,7 +1,8 @@
 """The autoregressive hidden Markov model: a chain whose every state is a linear autoregression."""
 
 import dataclasses
-from typing import Any, ClassVar, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, final
 
 import equinox as eqx
 import jax
@@ -21,6 +22,7 @@ from ssm.recursions.hmm import HMM
 from ssm.recursions.regimes import Evidence, QuickARHMM, Regime, ReversedRegime, first_gap, lagged
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step
+from ssm.transitions.base import AbstractTransition
 
 
 @final
@@ -41,14 +43,19 @@ class ARHMM(AbstractExpectation[Regime]):
 
     predicts_at_once: ClassVar[bool] = True
     event_kind: ClassVar[str] = "real"
+    stands_for: ClassVar[Mapping[str, str]] = {
+        "initial": "chain.initial",
+        "transition": "chain.transition",
+        **{name: f"chain.emission.{name}" for name in ("weights", "bias", "covariance")},
+    }
 
     chain: HMM
     _past: Constant | Float[Array, "L N"]
 
     def __init__(
         self,
-        initial: Array,
-        transition: Array,
+        initial: Array | Literal["stationary"] | None,
+        transition: Array | AbstractTransition,
         weights: Array,
         bias: Array,
         covariance: Array,
@@ -66,6 +73,18 @@ class ARHMM(AbstractExpectation[Regime]):
         if self.chain.dynamics.num_inputs != 0:
             raise ValueError(f"transition: a {type(transition).__name__} reads inputs, which an ARHMM does not have")
         self._past = Constant(past.astype(emission.bias.dtype))
+
+    def _arguments(self) -> dict[str, Any]:
+        """By the name of what is stored."""
+        return {"chain": self.chain, "past": self.past}
+
+    def _remade(self, given: dict[str, Any], changed: set[str]) -> "ARHMM":
+        """Checked as a whole; the chain as it is given."""
+        chain: HMM = given["chain"]
+        regression = {name: getattr(chain.emission, name) for name in ("weights", "bias", "covariance")}
+        new = ARHMM(chain._start, chain.dynamics, **regression, past=given["past"])
+        object.__setattr__(new, "chain", chain)
+        return new
 
     # -- parameters -------------------------------------------------------------------------------------------
 

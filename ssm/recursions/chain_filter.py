@@ -22,6 +22,7 @@ from ssm.recursions.chain import NOTHING, Known, ReversedChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
+from ssm.transitions.homogeneous import Homogeneous
 
 
 class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecursion[Categorical], AbstractStateSpace):
@@ -44,6 +45,15 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
         if self._initial is not None:
             return self.initial
         return None if self._transition.has_start else "stationary"
+
+    def _arguments(self) -> dict[str, Any]:
+        """See `AbstractReplaceable`."""
+        return {"initial": self._start, "transition": self._transition, "emission": self.emission}
+
+    def _adopted(self, name: str, value: Any) -> Any:
+        """A matrix takes the place of a matrix, and its prior stays."""
+        bare = name == "transition" and not isinstance(value, AbstractTransition)
+        return self._transition.replace(probs=value) if bare and isinstance(self._transition, Homogeneous) else value
 
     @property
     def transition(self) -> Float[Array, "K K"]:

@@ -1,6 +1,7 @@
 """The parameters of a linear-Gaussian system: what it is made with, how they are stored, and what they are."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -46,6 +47,8 @@ class LinearParameters(AbstractModel, AbstractPartlyRead, AbstractRewritten):
     emission_prior: RegressionPrior | None
     diffuse: tuple[bool, ...] | None = eqx.field(static=True)
     stable: bool = eqx.field(static=True)
+
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"_transition_matrix": ("transition_matrix", "stable")}
 
     def __init__(
         self,
@@ -98,6 +101,21 @@ class LinearParameters(AbstractModel, AbstractPartlyRead, AbstractRewritten):
         self.initial_prior = fits("initial_prior", initial_prior, self.initial_mean[:, None], start)
         self.transition_prior = fits("transition_prior", transition_prior, self.transition_matrix, moves)
         self.emission_prior = fits("emission_prior", emission_prior, self.emission_matrix, self._emission_covariance)
+
+    def _arguments(self) -> dict[str, Any]:
+        """With structures and ties, which are arguments themselves."""
+        given = super()._arguments()
+        stored = {name: getattr(self, f"_{name}", None) for name in given}
+        given |= {name: each for name, each in stored.items() if isinstance(each, AbstractCovariance | Tied)}
+        if self._cross_covariance is not None:
+            given["emission_covariance"] = self.emission_covariance
+        return given
+
+    def _sources(self, field: str) -> tuple[str, ...]:
+        """With what decides how a parameter is stored."""
+        if self._cross_covariance is not None and field in ("_cross_covariance", "_emission_covariance"):
+            return "cross_covariance", "transition_covariance", "emission_covariance"
+        return super()._sources(field)
 
     # -- parameters -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The recurrent neural network: the recursion whose belief is a point."""
 
 import dataclasses
-from typing import Any, NamedTuple, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from ssm.recursion import AbstractDeterministicRecursion, AbstractReversibleRecu
 from ssm.recursions.reading import READINGS, AbstractReading
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
+from ssm.trees import without_functions
 
 
 class Evidence(NamedTuple):
@@ -46,12 +48,12 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
     reading: AbstractReading
 
     def __init__(self, cell: Any, head: AbstractHead, reads: str = "past"):
-        self.cell = as_cell(cell)
+        self.cell = without_functions(as_cell(cell))
         if not isinstance(head, AbstractHead):
             raise TypeError(f"head: expected one of ssm.heads, got {type(head).__name__}")
         if reads not in READINGS:
             raise ValueError(f"reads: expected one of {', '.join(READINGS)}, got {reads!r}")
-        self.head = head
+        self.head = without_functions(head)
         self.reading = READINGS[reads]
         check_sizes(self.cell, head)
         if not self.reading.fits(self.cell, head):
@@ -60,6 +62,13 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
                 f"{head.encoded_size}; "
                 'with reads="past" the two must agree, with reads="both" the cell needs room for inputs too'
             )
+
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"reading": ("reads",)}
+
+    @property
+    def reads(self) -> str:
+        """What the cell reads."""
+        return next(name for name, reading in READINGS.items() if type(reading) is type(self.reading))
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Any state-space model, written as three functions that return distributions."""
 
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, num_symbols, one_event
 from ssm.model import AbstractStateSpace
 from ssm.shapes import Array, PyTree
+from ssm.trees import without_functions
 
 
 @final
@@ -35,6 +36,9 @@ class StateSpaceModel(AbstractStateSpace):
     _event: jax.ShapeDtypeStruct = eqx.field(static=True)
     _num_classes: int | None = eqx.field(static=True)
     _num_inputs: int | None = eqx.field(static=True)
+    _example: tuple[Any, tuple] = eqx.field(static=True)
+
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"_example": ("example_input",)}
 
     def __init__(self, initial: Any, transition: Callable, emission: Callable, *, example_input: PyTree = None):
         if not (callable(initial) or _is_distribution(initial)):
@@ -42,10 +46,12 @@ class StateSpaceModel(AbstractStateSpace):
         for name, function in (("transition", transition), ("emission", emission)):
             if not callable(function):
                 raise TypeError(f"{name}: expected a function of (x, u), got {type(function).__name__}")
-        self.initial = _without_functions(initial)
-        self.transition = _without_functions(transition)
-        self.emission = _without_functions(emission)
+        self.initial = without_functions(initial)
+        self.transition = without_functions(transition)
+        self.emission = without_functions(emission)
         self._event, self._num_classes = self._seen(example_input)
+        leaves, structure = jax.tree.flatten(example_input)
+        self._example = structure, tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
         vector = eqx.is_inexact_array_like(example_input) and jnp.ndim(example_input) == 1
         self._num_inputs = jnp.shape(example_input)[0] if vector else None
 
@@ -69,6 +75,12 @@ class StateSpaceModel(AbstractStateSpace):
             )
             raise
         return jax.ShapeDtypeStruct(event.shape, event.dtype), symbols
+
+    @property
+    def example_input(self) -> PyTree:
+        """Zeros in the shape of one u_t; None if none was given."""
+        structure, leaves = self._example
+        return jax.tree.unflatten(structure, [jnp.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -121,12 +133,3 @@ def _checked(name: str, distribution: Any) -> Distribution:
     if not _is_distribution(distribution):
         raise TypeError(f"{name}: expected it to return a distribution, got {type(distribution).__name__}")
     return one_event(distribution)
-
-
-def _without_functions(tree: PyTree) -> PyTree:
-    """The same callable or distribution, with every plain function in it static rather than a leaf."""
-    return jax.tree.map(lambda leaf: jax.tree_util.Partial(leaf) if _is_plain(leaf) else leaf, tree)
-
-
-def _is_plain(leaf: object) -> bool:
-    return callable(leaf) and not eqx.is_array(leaf)

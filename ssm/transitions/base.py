@@ -7,20 +7,20 @@ what its structure costs, and no (T, K, K) array is ever made.
 
 from typing import ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssm.linalg import matrix_times_column, row_times_matrix
 from ssm.logspace import log
+from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions import moves
 from ssm.trees import float_dtype
 from ssm.unwritten import unwritten
 
 
-class AbstractTransition(eqx.Module):
+class AbstractTransition(AbstractReplaceable):
     """How a chain moves. `u` is what `prepare` made of one instant's input.
 
     Laws (tests/test_transitions.py): with A = matrix(u), `push(p, u)` is p A, `pull(v, u)` is A v, `row` and

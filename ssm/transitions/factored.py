@@ -192,6 +192,12 @@ class Sparse(AbstractTransition):
         """Random rows on the same moves."""
         return self._with(random_like(key, self.probs))
 
+    def _remade(self, given: dict[str, Any], changed: set[str]) -> "Sparse":
+        """Where only probabilities change, with the structure that is there, and may be traced."""
+        if changed != {"probs"}:
+            return super()._remade(given, changed)
+        return self._with(checks.probabilities("probs", given["probs"], self.successors.shape))
+
     def _with(self, probs: Float[Array, "K E"]) -> "Sparse":
         """The same structure, whose indices may be traced by now, with other probabilities."""
         return eqx.tree_at(lambda m: m._probs, self, Simplex.of(probs))
