@@ -1,5 +1,9 @@
 """onescan: one recursion for RNNs, hidden Markov models, Kalman filters and stochastic RNNs."""
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from ssm import cells as cells
 from ssm import conjugate as conjugate
 from ssm import durations as durations
@@ -65,3 +69,21 @@ from ssm.statistics import expected_statistics as expected_statistics
 from ssm.tying import Tied as Tied
 from ssm.uncertainty import parameter_covariance as parameter_covariance
 from ssm.uncertainty import standard_errors as standard_errors
+
+if TYPE_CHECKING:
+    from ssm import datasets as datasets
+    from ssm import plotting as plotting
+
+_ON_DEMAND = ("datasets", "plotting")  # what brings other packages with it
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Modules that are imported when they are used."""
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module 'ssm' has no attribute {name!r}")
+    return importlib.import_module(f"ssm.{name}")
+
+
+def __dir__() -> list[str]:
+    """With those."""
+    return sorted({*globals(), *_ON_DEMAND})

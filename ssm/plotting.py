@@ -3,13 +3,14 @@
 Every function returns a matplotlib Figure, to be saved by `figure.savefig(path)`; nothing opens a window.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssm.axes import columns_of, continued, names_of, times_of
 from ssm.extras import demo
 from ssm.residual_tests import autocorrelations, one_sequence
 
@@ -59,21 +60,18 @@ def learning_curves(runs: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Any:
     return made
 
 
-def state_bands(
-    ys: np.ndarray,
-    probs: np.ndarray,
-    times: np.ndarray | None = None,
-    labels: Sequence[str] = (),
-) -> Any:
+def state_bands(ys: Any, probs: Any, times: Any = None, labels: Iterable[Any] = ()) -> Any:
     """A series (T,) or (T, N) over the posterior p(x_t = k | y_1..T) (T, K) of its states, as stacked bands.
 
-    `labels` names the N components.
+    `times` are numbers or dates, `labels` names of the N components: sequences, or an index of pandas. Raises
+    ValueError where their number, or that of `probs`, is another one.
     """
-    ys, probs = np.asarray(ys), np.asarray(probs)
-    times = np.arange(len(ys)) if times is None else np.asarray(times)
+    components, probs = columns_of("ys", ys).T, columns_of("probs", probs)
+    times, labels = times_of(times, components.shape[1]), names_of(labels, len(components))
+    if len(probs) != len(times):
+        raise ValueError(f"probs: expected (T, K) with T = {len(times)} as ys, got {probs.shape}")
     made, axes = figure(2, 1, height=1.9, sharex=True, height_ratios=[2, 1])
     series, bands = axes[:, 0]
-    components = ys.reshape(len(ys), -1).T
     for component, label, grey in zip_longest(components, labels, np.linspace(0, 0.65, len(components))):
         series.plot(times, component, color=str(grey), linewidth=1.2, label=label)
     colours = [COLOURS[k % len(COLOURS)] for k in range(probs.shape[1])]
@@ -85,26 +83,37 @@ def state_bands(
 
 
 def forecast_fan(
-    ys: np.ndarray,
+    ys: Any,
     forecast: Any,
     levels: Sequence[float] = (0.5, 0.9),
-    times: np.ndarray | None = None,
-    label: str = "",
+    times: Any = None,
+    label: str | Iterable[Any] = "",
+    ahead: Any = None,
 ) -> Any:
-    """A series (T,) or (T, 1), its forecast mean, and a band for each of the central intervals `levels`."""
-    ys, mean = np.ravel(ys), np.ravel(forecast.mean)
-    times = np.arange(len(ys)) if times is None else np.asarray(times)
-    ahead = times[-1] + np.arange(1, len(mean) + 1) * (times[1] - times[0] if len(times) > 1 else 1)
-    made, axes = figure()
-    ax = axes[0, 0]
-    ax.plot(times, ys, color="black", linewidth=1, label="observed")
-    ax.plot(ahead, mean, color=COLOURS[0], linewidth=2, zorder=3, label="mean")
-    for level in sorted(levels):
-        low, high = (np.ravel(bound) for bound in forecast.interval(level))
-        # The wider, the paler; opaque, so that a band has the colour of its legend.
-        ax.fill_between(ahead, low, high, color=_paler(COLOURS[0], level), zorder=2 - level, label=f"{level:.0%}")
-    ax.set_ylabel(label)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    """A series (T,) or (T, N), its forecast mean, and a band for each of the central intervals `levels`.
+
+    One panel for each component; `label` names it, or each of them. `times` are numbers or dates, or an index of
+    pandas, which the forecast continues; `ahead` its own times, where those before are not evenly spaced. Raises
+    ValueError for batches, and where ys and forecast have different numbers of components.
+    """
+    ys, mean = columns_of("ys", ys), columns_of("forecast", forecast.mean)
+    count = ys.shape[1]
+    if mean.shape[1] != count:
+        raise ValueError(f"forecast: expected as many components as ys has, {count}, got {mean.shape[1]}")
+    names = names_of(label, count) or ([f"component {n}" for n in range(count)] if count > 1 else [""])
+    past, ahead = continued(times, ahead, len(ys), len(mean))
+    bands = {level: [columns_of("forecast", bound) for bound in forecast.interval(level)] for level in sorted(levels)}
+    made, axes = figure(count, 1, height=3.0 if count == 1 else 2.2, sharex=True)
+    for n, ax in enumerate(axes[:, 0]):
+        ax.plot(past, ys[:, n], color="black", linewidth=1, label="observed")
+        ax.plot(ahead, mean[:, n], color=COLOURS[0], linewidth=2, zorder=3, label="mean")
+        for level, (low, high) in bands.items():
+            # The wider, the paler; opaque, so that a band has the colour of its legend.
+            colour = _paler(COLOURS[0], level)
+            ax.fill_between(ahead, low[:, n], high[:, n], color=colour, zorder=2 - level, label=f"{level:.0%}")
+        ax.set_ylabel(names[n])
+    axes[-1, 0].set_xlabel("time")
+    axes[0, 0].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return made
 
 
@@ -122,7 +131,7 @@ def selection(table: Any) -> Any:
     return made
 
 
-def residuals(found: Any, lags: int = 20, times: np.ndarray | None = None, labels: Sequence[str] = ()) -> Any:
+def residuals(found: Any, lags: int = 20, times: Any = None, labels: Iterable[Any] = ()) -> Any:
     """Standardised residuals in time, their histogram over N(0, 1), their quantiles, and their autocorrelations.
 
     `found`: what `ssm.residuals` or `ssm.innovations` returned of one sequence, (T,) or (T, N), NaN where there are
@@ -132,7 +141,7 @@ def residuals(found: Any, lags: int = 20, times: np.ndarray | None = None, label
     columns = one_sequence(found).T
     if len(columns) > len(COLOURS):
         raise ValueError(f"residuals: expected at most {len(COLOURS)} components, got {len(columns)}")
-    times = np.arange(columns.shape[1]) if times is None else np.asarray(times)
+    times, labels = times_of(times, columns.shape[1]), names_of(labels, len(columns))
     made, ((series, shape), (quantiles, memory)) = figure(2, 2)
     for i, column in enumerate(columns):
         series.plot(

@@ -68,7 +68,7 @@ LAYERS = [
         "standardising",
     ],
     # 6  what stands around them
-    ["datasets", "plotting", "commands", "__main__", "__init__"],
+    ["datasets", "axes", "plotting", "commands", "__main__", "__init__"],
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
