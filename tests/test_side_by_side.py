@@ -13,6 +13,7 @@ import ssm
 from ssm.emissions import Categorical, Normal
 from ssm.parameters import constrain
 from ssm.recursions import lanes
+from ssm.recursions.viterbi import Viterbi
 from ssm.schedules import Associative, Sequential, SideBySide, resolve
 
 TOTAL = 50
@@ -175,17 +176,32 @@ def test_what_it_is_not_for_is_walked_in_order_or_refused() -> None:
         SideBySide(max_sweeps=0)
 
 
-def test_auto_takes_it_for_long_sequences_and_for_batches() -> None:
+def test_auto_takes_it_for_long_sequences_and_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     model, _ = chain()
-    elsewhere = jax.default_backend() != "cpu"
     for shape, best in (
         ((10_000,), SideBySide()),
         ((20, 50), SideBySide()),
         ((50,), Sequential()),
         (None, Sequential()),
     ):
-        assert resolve("auto", model, shape) == (Associative() if elsewhere else best)
+        assert resolve("auto", model, shape) == best
     assert lanes.suggested_lanes(10_000, 5) > lanes.suggested_lanes(500, 5) > 1
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+@pytest.mark.parametrize("member", zoo.members())
+def test_auto_takes_what_compiles_in_seconds_on_accelerators(
+    member: zoo.Member, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    model = member.model()
+    lanes_for = {"HMM", "LinearGaussian"}
+    for shape in ((10_000,), (50,), (20, 5000), (1, 10_000), None):
+        alone = shape == (10_000,) and member.name.split("-")[0] in lanes_for and model.runs_side_by_side
+        assert resolve("auto", model, shape) == (SideBySide() if alone else Sequential())
+        if isinstance(model, ssm.HMM):
+            assert not isinstance(resolve("auto", Viterbi(model), shape), Associative)
 
 
 def test_float32_at_ten_thousand_steps() -> None:
