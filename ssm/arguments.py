@@ -141,15 +141,16 @@ def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> No
     if not is_concrete(ys) or (real is not None and not is_concrete(real)):
         return
     values = np.asarray(ys)
-    counted = values if real is None else values[np.broadcast_to(np.asarray(real), values.shape)]
+    seen = np.broadcast_to(True if real is None else np.asarray(real), values.shape)
+    counted = values if real is None else values[seen]
     if counted.dtype.kind == "f":
         if not np.isfinite(counted).all():
             raise ValueError(f"ys: expected finite numbers (NaN for missing), got {counted[~np.isfinite(counted)][0]}")
         if model.event_kind == "symbol" and (counted != np.round(counted)).any():
             first = counted[counted != np.round(counted)][0]
             raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {first}")
-    if counted.size:
-        model.validate(counted)
+    event = tuple(model.event_shape)
+    model.validate_events(values.reshape(-1, *event), seen.reshape(-1, *event))
 
 
 def inputs_of(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name: str = "inputs") -> PyTree:

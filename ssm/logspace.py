@@ -11,6 +11,12 @@ def log(probabilities: Array) -> Array:
     return jnp.where(positive, jnp.log(jnp.where(positive, probabilities, 1)), -jnp.inf)
 
 
+def on_support(inside: Array, ys: Array, log_density: Array | None = None) -> Array:
+    """log p(y), 0 unless given, where y is possible, -inf where it is not, and NaN where it is NaN."""
+    log_density = jnp.zeros_like(ys) if log_density is None else log_density
+    return jnp.where(inside, log_density, jnp.where(ys == ys, -jnp.inf, jnp.nan).astype(log_density.dtype))
+
+
 def ratio(numerator: Array, denominator: Array) -> Array:
     """a / b, and 0 where b is exactly zero: the share of something that cannot happen.
 

@@ -64,6 +64,11 @@ class AbstractModel(AbstractReplaceable):
         """Raise ValueError if observed values, in one flat array, lie outside what the model can emit."""
         return None
 
+    def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
+        """As `validate`, of events (M, *event) and which of their components are there, one flag each."""
+        if seen.any():
+            self.validate(ys[seen])
+
     def validate_steps(self, steps: Step) -> None:
         """Raise ValueError or TypeError if concrete steps, (T, ...) or (B, T, ...), are not what the model takes."""
         return None

@@ -4,6 +4,7 @@ Make one where it is used, also inside `vmap`; never return one from a `scan` or
 """
 
 from ssm.distributions.angles import CircularMixture as CircularMixture
+from ssm.distributions.angles import is_angle as is_angle
 from ssm.distributions.angles import resultant_length as resultant_length
 from ssm.distributions.angles import von_mises as von_mises
 from ssm.distributions.counts import binomial as binomial
@@ -35,6 +36,7 @@ from ssm.distributions.positive import exponential as exponential
 from ssm.distributions.positive import gamma as gamma
 from ssm.distributions.products import MixtureOfParts as MixtureOfParts
 from ssm.distributions.products import Parts as Parts
+from ssm.distributions.products import as_symbols as as_symbols
 from ssm.distributions.products import columns as columns
 from ssm.distributions.products import width as width
 from ssm.distributions.quantiles import quantile as quantile

@@ -10,6 +10,7 @@ from jax.scipy.special import i0e, i1e
 
 from ssm.distributions.families import Distribution
 from ssm.distributions.mixtures import WeightedMixture
+from ssm.logspace import on_support
 from ssm.shapes import Array, Bool, Float, Key
 
 
@@ -19,7 +20,8 @@ class VonMises(distrax.VonMises):
     def log_prob(self, value: Array) -> Array:
         """κ (cos(y - loc) - 1) - log 2π I₀(κ) exp(-κ)."""
         loc, concentration = jnp.asarray(self.loc), jnp.asarray(self.concentration)
-        return concentration * (jnp.cos(value - loc) - 1) - jnp.log(2 * jnp.pi * i0e(concentration))
+        log_density = concentration * (jnp.cos(value - loc) - 1) - jnp.log(2 * jnp.pi * i0e(concentration))
+        return on_support(is_angle(value), value, log_density)
 
     def cdf(self, value: Array) -> Array:
         """Cumulative probability from -π on; its error is 1e-6 (Hill 1977)."""
@@ -33,6 +35,11 @@ class VonMises(distrax.VonMises):
     def variance(self) -> Array:
         """-2 log R with R the mean resultant length: the square of the circular standard deviation."""
         return -2 * jnp.log(resultant_length(jnp.asarray(self.concentration)))
+
+
+def is_angle(ys: Any) -> Any:
+    """Which numbers are angles in radians from -π to π, to rounding."""
+    return abs(ys) <= jnp.pi * (1 + 1e-6)
 
 
 def von_mises(loc: Float[Array, "*event"], concentration: Float[Array, "*event"]) -> Distribution:

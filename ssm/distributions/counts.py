@@ -9,7 +9,7 @@ from tensorflow_probability.substrates import jax as tfp
 
 from ssm.distributions.families import Distribution
 from ssm.distributions.marginals import MARGINALS, PARTIAL
-from ssm.logspace import log
+from ssm.logspace import log, on_support
 from ssm.shapes import Array, Bool, Float
 
 tfd = tfp.distributions
@@ -30,10 +30,28 @@ class _NegativeBinomial(tfd.NegativeBinomial):
         rate = jax.random.gamma(for_rate, self.total_count, shape, self.total_count.dtype) * jnp.exp(self.logits)
         return jax.random.poisson(for_count, rate, shape).astype(rate.dtype)
 
+    def _log_prob(self, y: Array) -> Array:
+        return on_support(_is_count(y), y, super()._log_prob(y))
+
 
 class _Binomial(tfd.Binomial):
     def _sample_n(self, n: Any, seed: Any = None) -> Array:
         return jax.random.binomial(seed, self.total_count, self.probs, (int(n), *self.probs.shape), self.probs.dtype)
+
+    def _log_prob(self, y: Array) -> Array:
+        return on_support(_is_count(y) & (y <= self.total_count), y, super()._log_prob(y))
+
+
+class _Multinomial(distrax.Multinomial):
+    def log_prob(self, value: Array) -> Array:
+        """-inf for what is no count, and where counts do not add up."""
+        total = jnp.sum(value, axis=-1)
+        inside = jnp.all(_is_count(value), axis=-1) & (total == self.total_count)
+        return on_support(inside, total, jnp.asarray(super().log_prob(value)))
+
+
+def _is_count(y: Array) -> Array:
+    return (y >= 0) & (y == jnp.round(y))
 
 
 def poisson(rate: Float[Array, "*event"]) -> Distribution:
@@ -53,7 +71,7 @@ def binomial(total: int, probs: Float[Array, "*event"]) -> Distribution:
 
 def multinomial(total: int, probs: Float[Array, "N"]) -> Distribution:
     """How often each of N outcomes came up in `total` trials."""
-    return distrax.Multinomial(total, logits=log(probs), dtype=probs.dtype)
+    return _Multinomial(total, logits=log(probs), dtype=probs.dtype)
 
 
 def log_negative_binomial(y: Array, size: Array, mean: Array) -> Array:
@@ -87,6 +105,7 @@ def _multinomial_partial(joint: Any, y: Array, observed: Bool[Array, "N"]) -> Ar
 def partial_multinomial(total: Array, probs: Float[Array, "N"], y: Array, observed: Bool[Array, "N"]) -> Array:
     """log p of the observed counts of a multinomial distribution."""
     y = jnp.where(observed, y, 0)
+    counted = jnp.all(_is_count(y), axis=-1)
     rest = total - jnp.sum(y, axis=-1)
     left = jnp.sum(jnp.where(observed, 0, probs), axis=-1)
     fits = (rest >= 0) & (jnp.any(~observed, axis=-1) | (rest == 0))
@@ -94,7 +113,7 @@ def partial_multinomial(total: Array, probs: Float[Array, "N"], y: Array, observ
     seen = jnp.where(y > 0, y * log(jnp.where(y > 0, probs, 1)), 0)
     others = jnp.where(rest > 0, rest * log(jnp.where(rest > 0, left, 1)), 0)
     factorials = jax.lax.lgamma(total + 1) - jnp.sum(jax.lax.lgamma(y + 1), axis=-1) - jax.lax.lgamma(rest + 1)
-    return jnp.where(fits, factorials + jnp.sum(seen, axis=-1) + others, -jnp.inf)
+    return on_support(fits & counted, jnp.sum(y, axis=-1), factorials + jnp.sum(seen, axis=-1) + others)
 
 
 MARGINALS[distrax.Multinomial] = _multinomial_marginals

@@ -3,8 +3,9 @@
 from typing import Any
 
 import distrax
+import jax.numpy as jnp
 
-from ssm.logspace import log
+from ssm.logspace import log, on_support
 from ssm.shapes import Array, Float
 
 Distribution = distrax.Distribution
@@ -20,9 +21,15 @@ def categorical_logits(logits: Float[Array, "*batch C"]) -> Distribution:
     return distrax.Categorical(logits=logits)
 
 
+class _Bernoulli(distrax.Bernoulli):
+    def log_prob(self, value: Array) -> Array:
+        """-inf for what is neither 0 nor 1."""
+        return on_support((value == 0) | (value == 1), value, jnp.asarray(super().log_prob(value)))
+
+
 def bernoulli(logits: Float[Array, "*event"], dtype: Any = int) -> Distribution:
     """Independent binary components, one event; draws are of type `dtype`."""
-    return distrax.Independent(distrax.Bernoulli(logits=logits, dtype=dtype), reinterpreted_batch_ndims=logits.ndim)
+    return distrax.Independent(_Bernoulli(logits=logits, dtype=dtype), reinterpreted_batch_ndims=logits.ndim)
 
 
 def normal(loc: Float[Array, "*event"], scale: Float[Array, "*event"]) -> Distribution:

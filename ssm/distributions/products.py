@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ssm.distributions.marginals import marginal_log_prob
 from ssm.distributions.mixtures import WeightedMixture
 from ssm.distributions.quantiles import OWN, quantile
-from ssm.shapes import Array, Bool, Float, Key
+from ssm.shapes import Array, Bool, Float, Int, Key
 
 
 @final
@@ -53,7 +53,7 @@ class Parts:
 
     def _own(self, y: Float[Array, "N"]) -> list[Array]:
         owned = zip(self.classes, columns(y, self.shapes), strict=True)
-        return [own if count is None else own.astype(int) for count, own in owned]
+        return [own if count is None else as_symbols(own) for count, own in owned]
 
     def _joined(self, values: list[Array]) -> Float[Array, "N"]:
         dtype = jnp.result_type(*[value for value in values if jnp.issubdtype(value.dtype, jnp.floating)], float)
@@ -89,7 +89,12 @@ def width(shape: tuple[int, ...]) -> int:
     return shape[0] if shape else 1
 
 
-def columns(values: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
+def as_symbols(numbers: Float[Array, "..."]) -> Int[Array, "..."]:
+    """Symbols that are written as numbers; -1, which is none, for what is no whole number."""
+    return jnp.where(numbers == jnp.round(numbers), numbers, -1).astype(int)
+
+
+def columns(values: Any, shapes: list[tuple[int, ...]]) -> list[Any]:
     """The columns (..., *event) of each part of values (..., N)."""
     owned, start = [], 0
     for shape in shapes:

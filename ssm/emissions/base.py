@@ -170,6 +170,11 @@ class AbstractEmission(AbstractReplaceable):
         """Raise ValueError if observed values, in one flat array, lie outside the support."""
         return None
 
+    def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
+        """As `validate`, of events (M, *event) and which of their components are there, one flag each."""
+        if seen.any():
+            self.validate(ys[seen])
+
     def validate_inputs(self, us: PyTree) -> None:
         """Raise ValueError or TypeError if inputs, with leading axes (T,) or (B, T), are not what the family reads."""
         return None

@@ -10,9 +10,9 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, bernoulli, binomial, log_choose
 from ssm.emissions.bounded import Probability, beta_counts, counts, unit_interval
-from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
-from ssm.logspace import ratio
+from ssm.logspace import on_support, ratio
 from ssm.parameters import Constant, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 

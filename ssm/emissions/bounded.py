@@ -125,6 +125,13 @@ def counts(family: str, ys: np.ndarray, highest: int | None = None) -> None:
         raise ValueError(f"ys: a {family} emission observes {possible}, got {ys[bad][0]:.6g}")
 
 
+def whole_numbers(ys: np.ndarray) -> None:
+    """Raise ValueError unless all values, of symbols written as numbers, are whole."""
+    bad = ys != np.round(ys)
+    if bad.any():
+        raise ValueError(f"ys: symbols are whole numbers, got {ys[bad][0]:.6g}")
+
+
 def symbols(ys: np.ndarray, num_classes: int) -> None:
     """Raise ValueError unless all values lie in 0 .. C-1."""
     if ys.min() < 0 or ys.max() >= num_classes:

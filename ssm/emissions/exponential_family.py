@@ -120,11 +120,6 @@ class AbstractExponentialFamily(AbstractEmission):
         return WeightedSums(jnp.broadcast_to(total, self._axes), statistics)
 
 
-def on_support(inside: Bool[Array, "*shape"], ys: Array, values: Any = 0) -> Array:
-    """`values` where the observation is possible, -inf where it is not, and NaN where it is NaN."""
-    return jnp.where(inside | jnp.isnan(ys), values + 0 * ys, -jnp.inf)
-
-
 def _side_by_side(parts: Any) -> Array:
     """Arrays (R, *event) as the columns of one matrix."""
     return jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=1)

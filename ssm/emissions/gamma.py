@@ -10,10 +10,11 @@ from jax.scipy.special import digamma
 
 from ssm import checks
 from ssm.distributions import Distribution, exponential, gamma
-from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
+from ssm.logspace import on_support
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

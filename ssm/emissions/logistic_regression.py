@@ -16,6 +16,7 @@ from ssm.emissions.linear_predictor import (
     sum_of_densities,
 )
 from ssm.emissions.seeds import state_shape
+from ssm.logspace import on_support
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
@@ -39,7 +40,7 @@ class LogisticRegression(AbstractRegression):
         self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """y η - log(1 + exp η), summed component by component."""
-        density = lambda natural, y: y * natural - jax.nn.softplus(natural)
+        density = lambda natural, y: y * natural - jax.nn.softplus(natural) + on_support((y == 0) | (y == 1), y)
         return sum_of_densities(density, ys, us, observed, self.weights, self.bias)
 
     def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:

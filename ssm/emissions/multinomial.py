@@ -12,10 +12,9 @@ from ssm.distributions import Distribution, multinomial
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import counts
 from ssm.emissions.components import by_component, weights_seen
-from ssm.emissions.exponential_family import on_support
 from ssm.emissions.seeds import average, rows_of, spread_out
 from ssm.linalg import multiply
-from ssm.logspace import log, ratio
+from ssm.logspace import log, on_support, ratio
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

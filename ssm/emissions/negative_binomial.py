@@ -13,12 +13,11 @@ from ssm.distributions import Distribution, log_negative_binomial, negative_bino
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import NonNegative, counts, non_negative
 from ssm.emissions.components import by_component, sum_components
-from ssm.emissions.exponential_family import on_support
 from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.logspace import on_support, ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

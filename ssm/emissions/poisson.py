@@ -9,9 +9,9 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, poisson
 from ssm.emissions.bounded import NonNegative, counts, non_negative
-from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
-from ssm.logspace import log
+from ssm.logspace import log, on_support
 from ssm.parameters import value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

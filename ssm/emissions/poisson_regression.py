@@ -19,7 +19,7 @@ from ssm.emissions.linear_predictor import (
     uneven_shares,
 )
 from ssm.emissions.seeds import average, state_shape
-from ssm.logspace import log
+from ssm.logspace import log, on_support
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 
@@ -42,7 +42,11 @@ class PoissonRegression(AbstractRegression):
         self, ys: Float[Array, "T *event"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """y η - exp η - log y!, summed component by component."""
-        density = lambda natural, y: y * natural - jnp.exp(natural) - jax.scipy.special.gammaln(y + 1)
+
+        def density(natural: Array, y: Array) -> Array:
+            base = on_support((y >= 0) & (y == jnp.round(y)), y, -jax.scipy.special.gammaln(y + 1))
+            return y * natural - jnp.exp(natural) + base
+
         return sum_of_densities(density, ys, us, observed, self.weights, self.bias)
 
     def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.distributions import MixtureOfParts, Parts, columns, width
+from ssm.distributions import MixtureOfParts, Parts, as_symbols, columns, width
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.bounded import whole_numbers
 from ssm.emissions.labelled import has_labels
 from ssm.freezing import frozen_within
 from ssm.logspace import log
@@ -75,7 +76,7 @@ class Product(AbstractEmission):
     def _own(self, ys: Float[Array, "T N"]) -> list[Array]:
         """The columns of each part, symbols as integers."""
         owned = zip(self.parts, columns(ys, self._shapes), strict=True)
-        return [own.astype(int) if part.event_kind == "symbol" else own for part, own in owned]
+        return [as_symbols(own) if part.event_kind == "symbol" else own for part, own in owned]
 
     def _flags(self, observed: Bool[Array, "T *parts"] | None) -> list[Any]:
         """The flags of each part: per step as they are, per component its columns."""
@@ -87,9 +88,19 @@ class Product(AbstractEmission):
         """The frozen names of each part, as it knows them."""
         return [frozen_within(part, f"parts.{i}", frozen) for i, part in enumerate(self.parts)]
 
-    def validate(self, ys: np.ndarray) -> None:
-        """Nothing: values come without their columns. Impossible ones give an evidence of -inf."""
-        return None
+    def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
+        """Each part its columns; ValueError that names them."""
+        owned, start = zip(columns(ys, self._shapes), columns(seen, self._shapes), strict=True), 0
+        for i, (part, (own, there)) in enumerate(zip(self.parts, owned, strict=True)):
+            end = start + width(part.event_shape)
+            try:
+                if part.event_kind == "symbol":
+                    whole_numbers(own[there])
+                part.validate_events(own, there)
+            except ValueError as error:
+                which = f"column {start}" if end == start + 1 else f"columns {start} to {end - 1}"
+                raise ValueError(f"ys: {which}, of parts.{i}: {str(error).removeprefix('ys: ')}") from error
+            start = end
 
     def log_likelihoods(
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None

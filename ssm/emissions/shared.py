@@ -49,8 +49,10 @@ class Shared(AbstractWrapped):
 
     @property
     def _inside(self) -> Any:
-        """The emission, without its numbers."""
-        return eqx.filter_eval_shape(self.make, self.parameters)
+        """The emission with zeros for its numbers, which are not looked at: families know their sizes from arrays."""
+        made = eqx.filter_eval_shape(self.make, self.parameters)
+        is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype) if is_shape(leaf) else leaf, made)
 
     def log_likelihoods(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None

@@ -9,12 +9,12 @@ import numpy as np
 from jax.scipy.special import i0e
 
 from ssm import checks
-from ssm.distributions import CircularMixture, Distribution, WeightedMixture, resultant_length, von_mises
-from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums, on_support
+from ssm.distributions import CircularMixture, Distribution, WeightedMixture, is_angle, resultant_length, von_mises
+from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
-from ssm.logspace import log
+from ssm.logspace import log, on_support
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -63,7 +63,7 @@ class VonMises(AbstractExponentialFamily):
         return jnp.log(2 * jnp.pi * i0e(self.concentration)) + self.concentration
 
     def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
-        return on_support(jnp.ones_like(ys, bool), ys)
+        return on_support(is_angle(ys), ys)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Independent angles."""
@@ -99,7 +99,7 @@ class VonMises(AbstractExponentialFamily):
 
     def validate(self, ys: np.ndarray) -> None:
         """Radians from -π to π, up to rounding."""
-        bad = np.abs(ys) > np.pi * (1 + 1e-6)
+        bad = ~is_angle(ys)
         if bad.any():
             raise ValueError(
                 f"ys: a VonMises emission observes radians from -π to π, got {ys[bad][0]:.6g}; "

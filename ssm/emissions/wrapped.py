@@ -48,6 +48,10 @@ class AbstractWrapped(AbstractEmission):
         """As of what is inside."""
         self._inside.validate(ys)
 
+    def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
+        """As of what is inside."""
+        self._inside.validate_events(ys, seen)
+
     def validate_inputs(self, us: PyTree) -> None:
         """As of what is inside."""
         self._inside.validate_inputs(us)

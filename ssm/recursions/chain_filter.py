@@ -104,6 +104,10 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
         """As the emission's."""
         self.emission.validate(ys)
 
+    def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
+        """As the emission's."""
+        self.emission.validate_events(ys, seen)
+
     def validate_steps(self, steps: Step) -> None:
         """The emission's inputs."""
         self.emission.validate_inputs(steps.u)

@@ -136,6 +136,10 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
         """As the model's."""
         self.model.validate(ys)
 
+    def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
+        """As the model's."""
+        self.model.validate_events(ys, seen)
+
     def initial_state(self, u: PyTree) -> Distribution:
         """As the model's."""
         return self.model.initial_state(u)
