@@ -1,7 +1,7 @@
 """One argument of a verb at a time: what came, what was expected, and the arrays that the library works on."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -105,41 +105,63 @@ def _flags(name: str, flags: Any, *shapes: tuple[int, ...]) -> Array:
     return flags
 
 
+class Observed(NamedTuple):
+    """Observations at the door."""
+
+    ys: Array  # in the model's dtype; finite, or NaN where what could not be looked at was neither finite nor missing
+    flags: Array | None  # (T,) or (T, *event), True where observed
+    unsure: bool  # whether the flags are there only because nobody could look whether something is missing
+
+
 def observations(
-    model: AbstractRecursion, ys: Array, mask: object, padding: Array | None, lead: tuple[int, ...]
-) -> tuple[Array, Array | None]:
-    """Finite observations in the model's dtype, and which of them (T,) or (T, *event) are there."""
+    model: AbstractRecursion, ys: Array, mask: Any, padding: Array | None, lead: tuple[int, ...], missing: Any = None
+) -> Observed:
+    """What came, checked where it can be looked at; `missing` as in `ssm.filter`."""
+    if missing is not None and missing is not False:
+        raise ValueError(
+            "missing: expected None (NaN is looked for, and means missing) or False (there is none), "
+            f"got {missing!r}; which observations are there is said by mask="
+        )
     observed = None if mask is None else _flags("mask", mask, lead, tuple(ys.shape))
-    if is_concrete(ys) and ys.dtype.kind == "f":
-        observed = _without_nan(np.asarray(ys), len(model.event_shape), observed, padding)
-    real = _both(_spread(observed, ys), None if padding is None else _spread(~padding, ys))
-    _check_values(model, ys, real)
+    real, unsure = jnp.issubdtype(ys.dtype, jnp.floating), False
+    if real and missing is None:
+        there = ~np.isnan(ys) if is_concrete(ys) else ~jnp.isnan(ys)  # under grad alone this can be looked at, too
+        if is_concrete(there):
+            observed = _without_nan(np.asarray(there), len(model.event_shape), observed, padding)
+        else:
+            unsure = mask is None
+            there = there if padding is None else there | _spread(padding, ys)
+            observed = there if observed is None else _spread(observed, ys) & there
+    counted = _both(_spread(observed, ys), None if padding is None else _spread(~padding, ys))
+    looked_at = _check_values(model, ys, counted)
     dtype = jnp.zeros((), int).dtype if model.event_kind == "symbol" else float_dtype(model)
     ys = jnp.asarray(ys)
-    if real is not None:
-        ys = jnp.where(real, ys, jnp.zeros((), ys.dtype))
-    return ys.astype(dtype), None if observed is None else jnp.asarray(observed)
+    if counted is not None:
+        ys = jnp.where(counted, ys, jnp.zeros((), ys.dtype))
+    if real and not looked_at:
+        ys = jnp.where(jnp.isfinite(ys), ys, jnp.nan)  # what an error would name poisons all that it touches
+    return Observed(ys.astype(dtype), None if observed is None else jnp.asarray(observed), unsure)
 
 
-def _without_nan(ys: np.ndarray, event_rank: int, observed: Any, padding: Array | None) -> Any:
-    """Flags that are False where concrete ys are NaN; None if all is there."""
-    there = ~np.isnan(ys)
+def _without_nan(there: np.ndarray, event_rank: int, observed: Any, padding: Array | None) -> Any:
+    """Flags that are False where concrete ys are NaN, which is not `there`; None if all is there."""
     if padding is not None and is_concrete(padding):
-        there = there | np.asarray(_spread(padding, ys))
+        there = there | np.asarray(_spread(padding, there))
     if there.all():
         return observed
-    steps = ys.ndim - event_rank
+    steps = there.ndim - event_rank
     whole = there.reshape(there.shape[:steps] + (-1,))
     if (whole.all(-1) == whole.any(-1)).all() and (observed is None or observed.ndim == steps):
         there = whole.any(-1)  # every step is seen or missing as a whole: one flag each
     return there if observed is None else _both(_spread(observed, there), there)
 
 
-def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> None:
+def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> bool:
+    """Whether values could be looked at; ValueError or TypeError for what the model cannot emit."""
     if model.event_kind == "symbol" and ys.dtype.kind not in "iu" and not (is_concrete(ys) and ys.dtype.kind == "f"):
         raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {ys.dtype}")
     if not is_concrete(ys) or (real is not None and not is_concrete(real)):
-        return
+        return False
     values = np.asarray(ys)
     seen = np.broadcast_to(True if real is None else np.asarray(real), values.shape)
     counted = values if real is None else values[seen]
@@ -151,6 +173,7 @@ def _check_values(model: AbstractRecursion, ys: Array, real: Array | None) -> No
             raise TypeError(f"ys: {type(model).__name__} observes symbols, so expected integers, got {first}")
     event = tuple(model.event_shape)
     model.validate_events(values.reshape(-1, *event), seen.reshape(-1, *event))
+    return True
 
 
 def inputs_of(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name: str = "inputs") -> PyTree:
@@ -173,8 +196,11 @@ def inputs_of(model: AbstractModel, inputs: PyTree, lead: tuple[int, ...], name:
             raise ValueError(f"{name}: expected shape ({', '.join(map(str, lead))}, {tail}), got {shape}")
         if is_concrete(array) and array.dtype.kind == "f" and not np.isfinite(np.asarray(array)).all():
             raise ValueError(f"{name}: inputs must be known and finite at every step, got NaN or infinity")
-        real = expected is not None or jnp.issubdtype(array.dtype, jnp.floating)
-        return jnp.asarray(array).astype(float_dtype(model)) if real else jnp.asarray(array)
+        looked_at, array = is_concrete(array), jnp.asarray(array)
+        if expected is None and not jnp.issubdtype(array.dtype, jnp.floating):
+            return array
+        array = array.astype(float_dtype(model))
+        return array if looked_at else jnp.where(jnp.isfinite(array), array, jnp.nan)
 
     return jax.tree.map(leaf, inputs)
 

@@ -6,6 +6,7 @@ from ssm.beliefs import Point
 from ssm.checks import positive_int
 from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
+from ssm.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.recursions.hmm import HMM
@@ -23,6 +24,7 @@ def decode_best(
     *,
     mask: Array | None = None,
     lengths: Array | None = None,
+    missing: bool | None = None,
 ) -> tuple[Int[Array, "*B n T"], Float[Array, "*B n"]]:
     """The most probable paths of states, all different, best first, and their log-probabilities log p(path, ys).
 
@@ -38,7 +40,7 @@ def decode_best(
     if not isinstance(model, HMM):
         raise TypeError(f"model: decode_best needs a discrete state space, ssm.HMM, got {type(model).__name__}")
     positive_int("num_paths", num_paths)
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, missing=missing)
     return _decode_best(model, sequences, int(num_paths))
 
 
@@ -55,6 +57,7 @@ def _decode_best(model, sequences, num_paths):
         ends = Point(jnp.broadcast_to(entries, (*steps.t.shape, num_paths)))
         back = backward_steps(prepared, Ranked(jnp.zeros(before.shape), before), ends)
         _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
-        return path.T // num_paths, jnp.sum(log_evidence) + scores
+        log_probs = jnp.sum(log_evidence) + scores
+        return unless_nan(log_probs, path.T // num_paths), log_probs
 
     return over_sequences(one, sequences, None)

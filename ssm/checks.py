@@ -1,7 +1,7 @@
 """Checks of what users pass to constructors: shapes always, values where they are concrete.
 
-Every error names the argument, what came and what was expected. Under `jit` values cannot be seen; they are
-then taken as they are.
+Every error names the argument, what came and what was expected. Under `jit` values cannot be seen; what would be an
+error is then NaN, and so is all that is worked out from it.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,11 @@ def is_concrete(array: Any) -> bool:
     return not isinstance(array, jax.core.Tracer)
 
 
+def where_valid(valid: Array, array: Array) -> Array:
+    """What came under `jit`, NaN where an error would have named it; gradients are those of the array."""
+    return jnp.where(valid, array, jnp.nan)
+
+
 def real(name: str, array: object, axes: Sequence[str | int], missing: bool = False) -> Array:
     """A floating-point array with one axis per entry of `axes`: a letter (any size) or the size itself.
 
@@ -41,7 +46,8 @@ def real(name: str, array: object, axes: Sequence[str | int], missing: bool = Fa
         bad = np.isinf(np.asarray(array)) if missing else ~np.isfinite(np.asarray(array))
         if bad.any():
             raise ValueError(f"{name}: expected finite numbers, got {_first_bad(array, bad)}")
-    return array
+        return array
+    return where_valid(jnp.isfinite(array), array)
 
 
 def shape(name: str, array: Array, axes: Sequence[str | int]) -> None:
@@ -71,7 +77,9 @@ def probabilities(name: str, array: object, axes: Sequence[str | int]) -> Array:
                 f"{row} to {float(values.sum(-1)[tuple(where)]):.6g}. "
                 "Divide by the sum first"
             )
-    return array
+        return array
+    sums = jnp.abs(jnp.sum(array, axis=-1, keepdims=True) - 1) <= SUM_TOLERANCE
+    return where_valid(sums & jnp.all(array >= 0, axis=-1, keepdims=True), array)
 
 
 def positive(name: str, array: object, axes: Sequence[str | int]) -> Array:
@@ -79,7 +87,7 @@ def positive(name: str, array: object, axes: Sequence[str | int]) -> Array:
     array = real(name, array, axes)
     if is_concrete(array) and (np.asarray(array) <= 0).any():
         raise ValueError(f"{name}: expected positive numbers, got {_first_bad(array, np.asarray(array) <= 0)}")
-    return array
+    return array if is_concrete(array) else where_valid(array > 0, array)
 
 
 def non_negatives(name: str, array: object, axes: Sequence[str | int]) -> Array:
@@ -87,7 +95,18 @@ def non_negatives(name: str, array: object, axes: Sequence[str | int]) -> Array:
     array = real(name, array, axes)
     if is_concrete(array) and (np.asarray(array) < 0).any():
         raise ValueError(f"{name}: expected numbers of at least 0, got {_first_bad(array, np.asarray(array) < 0)}")
-    return array
+    return array if is_concrete(array) else where_valid(array >= 0, array)
+
+
+def unit_interval(name: str, array: object, axes: Sequence[str | int]) -> Array:
+    """Probabilities, each on its own."""
+    array = real(name, array, axes)
+    if is_concrete(array):
+        bad = (np.asarray(array) < 0) | (np.asarray(array) > 1)
+        if bad.any():
+            raise ValueError(f"{name}: expected probabilities between 0 and 1, got {_first_bad(array, bad)}")
+        return array
+    return where_valid((array >= 0) & (array <= 1), array)
 
 
 def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:

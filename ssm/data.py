@@ -6,8 +6,8 @@ checked where they are concrete; under `jit` the shapes, ranks and dtypes still 
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,20 +16,27 @@ import numpy as np
 
 from ssm.arguments import as_array, inputs_of, is_batched, observations, padding_flags, start_flags, times_of
 from ssm.checks import is_concrete
+from ssm.missing import choose
 from ssm.model import AbstractModel, AbstractStateSpace
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, PyTree
 from ssm.steps import Step
-from ssm.trees import float_dtype
+from ssm.trees import float_dtype, widen
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["steps"], meta_fields=["batched"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["steps"], meta_fields=["batched", "unsure"])
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """Steps with leading axes (T,) or, if batched, (B, T)."""
+    """Steps with leading axes (T,) or, if batched, (B, T).
+
+    `unsure`: whether their flags are there only because, under `jit`, nobody could look whether something is missing.
+    """
 
     steps: Step
     batched: bool
+    unsure: bool = False
 
     @property
     def size(self) -> int:
@@ -45,12 +52,13 @@ def observe(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
 ) -> Sequences:
     """Observations as steps.
 
     Shapes: `ys` (T, *event) or (B, T, *event); `inputs` with leading (T,) or (B, T); `mask` True where observed,
     (T,) or (T, *event), with the B of ys; `lengths` () or (B,), how many leading steps are real; `starts` (T,) or
-    (B, T), True where a new sequence begins in a packed one. NaN in concrete ys means missing. Raises
+    (B, T), True where a new sequence begins in a packed one. NaN in ys means missing, unless `missing` is False. Raises
     TypeError and ValueError that name the argument, what came and what was expected.
     """
     check_recursion(model)
@@ -58,11 +66,11 @@ def observe(
     batched = is_batched(model, ys)
     lead = ys.shape[: 1 + batched]
     padding = padding_flags(lengths, lead)
-    ys, observed = observations(model, ys, mask, padding, lead)
+    seen = observations(model, ys, mask, padding, lead, missing)
     steps = Step(
         u=inputs_of(model, inputs, lead),
-        y=ys,
-        observed=observed,
+        y=seen.ys,
+        observed=seen.flags,
         first=start_flags(starts, lead),
         padding=padding,
         t=times_of(lead, padding),
@@ -71,7 +79,39 @@ def observe(
     covered = model.num_steps
     if covered is not None and covered < lead[-1]:
         raise ValueError(f"ys: {lead[-1]} time steps, but the model's time-varying parameters cover only {covered}")
-    return Sequences(steps, batched)
+    return Sequences(_as_wholes(model, steps) if seen.unsure else steps, batched, seen.unsure)
+
+
+def _as_wholes(model: AbstractRecursion, steps: Step) -> Step:
+    """With one flag per step, where events are vectors of which the model cannot leave out single components.
+
+    A step of which a part is missing keeps its NaN, since that is not allowed; where it can be seen, it is an error.
+    """
+    observed = steps.observed
+    if observed is None or not model.event_shape or model.misses_parts(steps):
+        return steps
+    whole = jnp.any(observed.reshape(*steps.t.shape, -1), axis=-1)
+    partly = widen(whole, observed.ndim) & ~observed
+    return dataclasses.replace(steps, y=jnp.where(partly, jnp.nan, steps.y), observed=whole)
+
+
+def where_missing(function: Function) -> Function:
+    """A verb inside `jit`, of (model, sequences, ...): where flags are dear and only a precaution, without them.
+
+    They are then looked at when the program runs, and cost nothing where all is there.
+    """
+
+    @functools.wraps(function)
+    def call(model: Any, sequences: Sequences, *others: Any) -> Any:
+        steps = sequences.steps
+        if not sequences.unsure or not model.flags_are_dear:
+            return function(model, sequences, *others)
+        flagged = dataclasses.replace(sequences, unsure=False)
+        without = dataclasses.replace(flagged, steps=dataclasses.replace(steps, observed=None))
+        dear, cheap = lambda: function(model, flagged, *others), lambda: function(model, without, *others)
+        return choose(~steps.observed, dear, cheap)
+
+    return call  # pyright: ignore[reportReturnType]
 
 
 def future_steps(
@@ -104,10 +144,10 @@ def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Ste
     lead = ahead.t.shape
     if tuple(ys.shape) != (*lead, *model.event_shape):
         raise ValueError(f"future_ys: expected shape {(*lead, *model.event_shape)}, got {tuple(ys.shape)}")
-    ys, observed = observations(model, ys, None, None, lead)
-    steps = dataclasses.replace(ahead, y=ys, observed=observed)
+    seen = observations(model, ys, None, None, lead)
+    steps = dataclasses.replace(ahead, y=seen.ys, observed=seen.flags)
     model.validate_steps(steps)
-    return steps
+    return _as_wholes(model, steps) if seen.unsure else steps
 
 
 def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.forward import beliefs
+from ssm.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.recursions.changepoint import ChangePoint
@@ -27,6 +28,7 @@ def decode(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
 ) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
     """The most probable path of states and its joint log-probability log p(path, ys).
@@ -43,7 +45,7 @@ def decode(
         raise TypeError(
             f"model: decode needs a discrete state space, ssm.HMM or ssm.ChangePoint, got {type(model).__name__}"
         )
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _decode(model, sequences, resolve(schedule, BEST[type(model)](model), sequences.steps.t.shape))
 
 
@@ -62,4 +64,5 @@ def _decode(model, sequences, schedule):
         scores = jnp.max(saved.filtered.values[-ends.shape[0] :], axis=1)
         return path, jnp.sum(saved.log_evidence) + jnp.sum(jnp.where(ends, scores, 0))
 
-    return over_sequences(one, sequences, None, together=together(schedule, best, sequences.steps))
+    path, log_prob = over_sequences(one, sequences, None, together=together(schedule, best, sequences.steps))
+    return unless_nan(log_prob, path), log_prob

@@ -10,7 +10,7 @@ from jax.scipy.special import ndtri
 
 from ssm.beliefs import Categorical
 from ssm.compiling import compiled
-from ssm.data import Sequences, needs_key, observe, over_sequences
+from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.distributions import Tails, tails
 from ssm.forward import beliefs
 from ssm.logspace import finite_max, ratio
@@ -47,6 +47,7 @@ def residuals(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
     key: Key | None = None,
 ) -> Residuals:
@@ -67,11 +68,12 @@ def residuals(
         raise ValueError(f'kind: expected "forecast" or "ordinary", got {kind!r}')
     if kind == "ordinary" and not isinstance(model, HMM):
         raise TypeError(f'kind: "ordinary" residuals are for an ssm.HMM, got {type(model).__name__}; use "forecast"')
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _residuals(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, kind)
 
 
 @compiled
+@where_missing
 def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, kind: str) -> Residuals:
     model = constrain(model)
 

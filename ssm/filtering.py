@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.compiling import compiled
-from ssm.data import needs_key, observe, over_sequences
+from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
@@ -52,6 +52,7 @@ def log_prob(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
     key: Key | None = None,
 ) -> Float[Array, "*B"]:
@@ -62,7 +63,7 @@ def log_prob(
     Arguments and errors as in `ssm.filter`.
     """
     needs_key(model, key, "log_prob")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _log_prob(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
@@ -74,6 +75,7 @@ def filter(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
     key: Key | None = None,
 ) -> Filtered:
@@ -88,16 +90,18 @@ def filter(
     and TypeError for a schedule that the model does not support.
     """
     needs_key(model, key, "filter")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return filter_sequences(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
 @compiled
+@where_missing
 def _log_prob(model, sequences, schedule, key):
     return evidence_of(constrain(model), sequences, schedule, key)
 
 
 @compiled
+@where_missing
 def filter_sequences(model, sequences, schedule, key) -> Filtered:
     """`ssm.filter` on checked sequences."""
     model = constrain(model)
@@ -133,7 +137,7 @@ def before_first(model: AbstractRecursion, u: PyTree, key: Key | None) -> tuple[
     if u is None and model.num_inputs:
         u = np.zeros(model.num_inputs)  # an initial distribution that reads u is replaced at the first step
     plain = constrain(model)
-    known = index(plain.prepare(at(one_step(model, None, u), jnp.zeros((), int))).u, 0)
+    known = index(plain.prepare(at(one_step(model, None, u).steps, jnp.zeros((), int))).u, 0)
     return plain.init(known, key=key), known
 
 
@@ -148,21 +152,22 @@ def step(
     needs_key(model, key, "step")
     if not isinstance(state, State):
         raise TypeError(f"state: expected the state of ssm.init or ssm.step, got {type(state).__name__}")
-    return _step(model, state, one_step(model, y, u), key)
+    return _step(model, one_step(model, y, u), state, key)
 
 
-def one_step(model: AbstractRecursion, y: Any, u: PyTree) -> Step:
-    """One checked observation as stacked steps with T = 1, always with flags, so that a stream has one trace."""
+def one_step(model: AbstractRecursion, y: Any, u: PyTree) -> Sequences:
+    """One checked observation as a sequence with T = 1, always with flags, so that a stream has one trace."""
     missing = y is None
     y = np.zeros(model.event_shape, int if model.event_kind == "symbol" else float) if missing else y
     y = y if eqx.is_array(y) else np.asarray(y)
     if tuple(y.shape) != model.event_shape:
         raise ValueError(f"y: expected one event of shape {model.event_shape}, got {tuple(y.shape)}")
     stacked = lambda leaf: (leaf if eqx.is_array(leaf) else np.asarray(leaf))[None]
-    steps = observe(model, y[None], jax.tree.map(stacked, u)).steps
-    if steps.observed is not None:
-        return steps
-    return dataclasses.replace(steps, observed=jnp.asarray(np.full((1,), not missing)))
+    one = observe(model, y[None], jax.tree.map(stacked, u))
+    if one.steps.observed is not None:
+        return one
+    flags = jnp.asarray(np.full((1,), not missing))
+    return dataclasses.replace(one, steps=dataclasses.replace(one.steps, observed=flags))
 
 
 def at(steps: Step, t: Array) -> Step:
@@ -171,7 +176,8 @@ def at(steps: Step, t: Array) -> Step:
 
 
 @compiled
-def _step(model, state, steps, key):
-    model, steps = constrain(model), at(steps, state.t)
+@where_missing
+def _step(model, sequences, state, key):
+    model, steps = constrain(model), at(sequences.steps, state.t)
     belief, log_evidence = scan(model, model.prepare(steps), belief=state.belief, key=key, save=evidence_only)
     return State(belief, state.t + 1), log_evidence[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ssm.checks import positive_int
 from ssm.compiling import compiled
-from ssm.data import future_steps, needs_key, observe, over_sequences
+from ssm.data import future_steps, needs_key, observe, over_sequences, where_missing
 from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.forward import forward, nothing
 from ssm.parameters import constrain
@@ -27,6 +27,7 @@ def forecast(
     *,
     mask: Array | None = None,
     lengths: Array | None = None,
+    missing: bool | None = None,
     num_samples: int = 1000,
     key: Key | None = None,
 ) -> AbstractForecast:
@@ -39,7 +40,7 @@ def forecast(
     positive_int("steps", steps)
     positive_int("num_samples", num_samples)
     needs_key(model, key, "forecast")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, missing=missing)
     lead = sequences.steps.t.shape[:-1]
     ends = jnp.full(lead, sequences.size) if lengths is None else jnp.asarray(lengths)
     ahead = future_steps(model, (*lead, steps), future_inputs, ends, "future_inputs")
@@ -56,6 +57,7 @@ def forecast(
 
 
 @compiled
+@where_missing
 def _predict(model, sequences, ahead):
     model = constrain(model)
 
@@ -67,6 +69,7 @@ def _predict(model, sequences, ahead):
 
 
 @compiled
+@where_missing
 def _draw(model, sequences, ahead, key, num_samples):
     model = constrain(model)
 

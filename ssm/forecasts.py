@@ -11,6 +11,7 @@ from ssm.compiling import compiled
 from ssm.data import check_key, future_observations, needs_key
 from ssm.distributions import quantile
 from ssm.forward import forward, nothing
+from ssm.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
@@ -214,11 +215,18 @@ def _future_evidence(model, beliefs, ahead, key):
     return jax.vmap(one)(beliefs, ahead) if ahead.t.ndim == 2 else one(beliefs, ahead)
 
 
+def _nan_within(belief: Any) -> Float[Array, ""]:
+    """NaN where some number of a belief is, else 0."""
+    numbers = [leaf for leaf in jax.tree.leaves(belief) if eqx.is_inexact_array(leaf)]
+    return jnp.where(jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in numbers])), jnp.nan, 0.0)
+
+
 def draw_futures(model: AbstractRecursion, beliefs: Any, ahead: Step, key: Key, n: int) -> Array:
     """(n, steps, *event), starting from the beliefs (S, ...) in turn."""
     prepared = prepare_to_draw(model, ahead)
 
     def path(i: Array, key: Key) -> Array:
-        return draw_path(model, index(beliefs, i % length(beliefs)), prepared, key)[1]
+        start = index(beliefs, i % length(beliefs))
+        return unless_nan(_nan_within(start), draw_path(model, start, prepared, key)[1])
 
     return jax.vmap(path)(jnp.arange(n), jax.random.split(key, n))

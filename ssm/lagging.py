@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ssm.checks import non_negative_int
 from ssm.compiling import compiled
-from ssm.data import needs_key, observe, over_sequences
+from ssm.data import needs_key, observe, over_sequences, where_missing
 from ssm.filtering import at, before_first, one_step
 from ssm.forward import beliefs
 from ssm.parameters import constrain
@@ -31,6 +31,7 @@ def fixed_lag_smooth(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
     key: Key | None = None,
 ) -> Smoothed:
@@ -44,11 +45,12 @@ def fixed_lag_smooth(
     check_reversible(model, "fixed_lag_smooth")
     needs_key(model, key, "fixed_lag_smooth")
     lag = non_negative_int("lag", lag)
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _fixed_lag_smooth(model, sequences, lag, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
 @compiled
+@where_missing
 def _fixed_lag_smooth(model, sequences, lag, schedule, key):
     model = constrain(model)
 
@@ -115,7 +117,7 @@ class FixedLag(eqx.Module):
             raise TypeError(f"state: expected the state of this stream's init or step, got {type(state).__name__}")
         if state.times.shape != (self.lag + 1,):
             raise ValueError(f"state: expected one of lag {self.lag}, got one of lag {state.times.shape[0] - 1}")
-        return _step(self.model, state, one_step(self.model, y, u), key)
+        return _step(self.model, one_step(self.model, y, u), state, key)
 
 
 def fixed_lag(model: AbstractReversibleRecursion, lag: int) -> FixedLag:
@@ -135,8 +137,9 @@ def fixed_lag(model: AbstractReversibleRecursion, lag: int) -> FixedLag:
 
 
 @compiled
-def _step(model, state, steps, key):
-    model, steps = constrain(model), at(steps, state.t)
+@where_missing
+def _step(model, sequences, state, key):
+    model, steps = constrain(model), at(sequences.steps, state.t)
     prepared = model.prepare(steps)
     _, saved = scan(model, prepared, belief=state.belief, key=key, save=everything)
     before = (state.times, state.filtered, state.predicted, state.u)

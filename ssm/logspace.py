@@ -6,9 +6,9 @@ from ssm.shapes import Array
 
 
 def log(probabilities: Array) -> Array:
-    """log p, with -inf at p = 0 and a zero (not NaN) gradient there."""
-    positive = probabilities > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, probabilities, 1)), -jnp.inf)
+    """log p, with -inf at p = 0 and a zero (not NaN) gradient there; NaN stays NaN."""
+    nothing = probabilities <= 0
+    return jnp.where(nothing, -jnp.inf, jnp.log(jnp.where(nothing, 1, probabilities)))
 
 
 def on_support(inside: Array, ys: Array, log_density: Array | None = None) -> Array:

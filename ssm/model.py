@@ -56,6 +56,10 @@ class AbstractModel(AbstractReplaceable):
         """
         return steps
 
+    def misses_parts(self, steps: Step) -> bool:
+        """Whether single components of vectors (flags per component in these steps) may be missing."""
+        return True
+
     def log_prior(self) -> Scalar:
         """log p(parameters) up to a constant, added to the evidence in every fit; 0 without priors."""
         return jnp.zeros(())

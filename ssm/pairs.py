@@ -27,6 +27,7 @@ def smooth_pairs(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
 ) -> Float[Array, "*B M K K"]:
     """p(x_t = i, x_{t+1} = j | y_{1:T}) in row i, column j, for each t of `times` (M,).
@@ -39,7 +40,7 @@ def smooth_pairs(
     """
     if not isinstance(model, HMM):
         raise TypeError(f"model: smooth_pairs needs a discrete state space, ssm.HMM, got {type(model).__name__}")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     times = _checked(times, sequences)
     return _smooth_pairs(model, sequences, times, resolve(schedule, model, sequences.steps.t.shape))
 

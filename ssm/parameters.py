@@ -85,7 +85,7 @@ class Simplex(AbstractParameter):
     @classmethod
     def of(cls, probabilities: Float[Array, "*batch K"]) -> "Simplex":
         """The parameter whose value is `probabilities`."""
-        possible = probabilities > 0
+        possible = ~(probabilities <= 0)  # NaN is kept: it says that there is no value
         logits = jnp.log(jnp.where(possible, probabilities, 1))
         return cls(jnp.where(possible, logits, jnp.asarray(IMPOSSIBLE, logits.dtype)))
 

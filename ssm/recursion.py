@@ -106,6 +106,11 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         return False
 
     @property
+    def flags_are_dear(self) -> bool:
+        """Whether steps with flags take much longer than steps without, whatever the flags say."""
+        return False
+
+    @property
     def runs_side_by_side(self) -> bool:
         """Whether the methods that end so know this member (`ssm.schedules.SideBySide`)."""
         return False

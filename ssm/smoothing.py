@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from ssm.checks import positive_int
 from ssm.compiling import compiled
-from ssm.data import check_key, needs_key, observe, over_sequences
+from ssm.data import check_key, needs_key, observe, over_sequences, where_missing
 from ssm.forward import beliefs
+from ssm.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
 from ssm.recursions.backward import PathSampler, backward_steps
@@ -35,6 +36,7 @@ def smooth(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
     key: Key | None = None,
 ) -> Smoothed:
@@ -46,7 +48,7 @@ def smooth(
     """
     check_reversible(model, "smooth")
     needs_key(model, key, "smooth")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _smooth(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
@@ -60,6 +62,7 @@ def posterior_sample(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
 ) -> PyTree:
     """Paths drawn from p(x_{1:T} | y_{1:T}): (num_samples, T, ...), with a leading B for a batch.
@@ -71,7 +74,7 @@ def posterior_sample(
     check_reversible(model, "posterior_sample")
     check_key(key)
     positive_int("num_samples", num_samples)
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _posterior_sample(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, num_samples)
 
 
@@ -85,6 +88,7 @@ def check_reversible(model: AbstractRecursion, verb: str) -> None:
 
 
 @compiled
+@where_missing
 def _smooth(model, sequences, schedule, key):
     model = constrain(model)
     all_at_once = together(schedule, model, sequences.steps)
@@ -100,6 +104,7 @@ def _smooth(model, sequences, schedule, key):
 
 
 @compiled
+@where_missing
 def _posterior_sample(model, sequences, schedule, key, num_samples):
     model = constrain(model)
 
@@ -107,15 +112,16 @@ def _posterior_sample(model, sequences, schedule, key, num_samples):
         for_filter, for_paths = jax.random.split(key)
         saved = beliefs(model, steps, schedule, for_filter, fast=not sequences.batched)
         prepared = model.prepare(steps)
+        log_prob = jnp.sum(saved.log_evidence)
         paths = model.draw_directly(prepared, saved.predicted, saved.filtered, for_paths, num_samples)
         if paths is not None:
-            return paths
+            return unless_nan(log_prob, paths)
         back = backward_steps(prepared, saved.predicted, saved.filtered)
 
         def path(key: Key) -> PyTree:
             save = lambda saved: saved.filtered.state
             return scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save, backward=True)[1]
 
-        return jax.vmap(path)(jax.random.split(for_paths, num_samples))
+        return unless_nan(log_prob, jax.vmap(path)(jax.random.split(for_paths, num_samples)))
 
     return over_sequences(one, sequences, key)

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 
 from ssm.compiling import compiled
-from ssm.data import Sequences, check_recursion, observe, over_sequences
+from ssm.data import Sequences, check_recursion, observe, over_sequences, where_missing
 from ssm.forward import beliefs
 from ssm.parameters import constrain
 from ssm.recursions import disturbances
@@ -34,6 +34,7 @@ def innovations(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
 ) -> Float[Array, "*B T N"]:
     """Standardised one-step prediction errors S_t^-½ (y_t - E[y_t | y_<t]): independent N(0, 1) if the model is true.
@@ -44,7 +45,7 @@ def innovations(
     errors as in `ssm.filter`; TypeError unless the model is an `ssm.LinearGaussian`: `ssm.residuals` are for all.
     Source: Durbin & Koopman 2012, section 2.12 and equation 7.5.
     """
-    sequences, schedule = _checked(model, "innovations", ys, inputs, schedule, mask, lengths, starts)
+    sequences, schedule = _checked(model, "innovations", ys, inputs, schedule, mask, lengths, starts, missing)
     return _innovations(model, sequences, schedule)
 
 
@@ -56,6 +57,7 @@ def auxiliary_residuals(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
 ) -> AuxiliaryResiduals:
     """Smoothed noises of observations and of states over their standard deviations: E[ε_t | y] / √Var(E[ε_t | y]).
@@ -67,23 +69,24 @@ def auxiliary_residuals(
     `ssm.filter`; TypeError unless the model is an `ssm.LinearGaussian`. Source: Harvey & Koopman 1992; Durbin & Koopman
     2012, section 7.5.
     """
-    sequences, schedule = _checked(model, "auxiliary_residuals", ys, inputs, schedule, mask, lengths, starts)
+    sequences, schedule = _checked(model, "auxiliary_residuals", ys, inputs, schedule, mask, lengths, starts, missing)
     return _auxiliary_residuals(model, sequences, schedule)
 
 
 def _checked(
-    model: Any, verb: str, ys: Any, inputs: PyTree, schedule: Any, mask: Any, lengths: Any, starts: Any
+    model: Any, verb: str, ys: Any, inputs: PyTree, schedule: Any, mask: Any, lengths: Any, starts: Any, missing: Any
 ) -> tuple[Sequences, AbstractSchedule]:
     check_recursion(model)
     if not isinstance(model, LinearGaussian):
         raise TypeError(
             f"model: {verb} are of an ssm.LinearGaussian, got {type(model).__name__}; ssm.residuals are for all models"
         )
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return sequences, resolve(schedule, model, sequences.steps.t.shape)
 
 
 @compiled
+@where_missing
 def _innovations(model: LinearGaussian, sequences: Sequences, schedule: AbstractSchedule) -> Array:
     model = constrain(model)
 
@@ -95,6 +98,7 @@ def _innovations(model: LinearGaussian, sequences: Sequences, schedule: Abstract
 
 
 @compiled
+@where_missing
 def _auxiliary_residuals(model: LinearGaussian, sequences: Sequences, schedule: AbstractSchedule) -> AuxiliaryResiduals:
     model = constrain(model)
 

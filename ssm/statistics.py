@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.compiling import compiled
-from ssm.data import Sequences, observe, over_sequences
+from ssm.data import Sequences, observe, over_sequences, where_missing
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
 from ssm.parameters import constrain
@@ -36,6 +36,7 @@ def expected_statistics(
     mask: Array | None = None,
     lengths: Array | None = None,
     starts: Array | None = None,
+    missing: bool | None = None,
     schedule: str | AbstractSchedule = "auto",
 ) -> PyTree:
     """E[sufficient statistics | ys] under the model, such as the expected counts of an HMM.
@@ -46,11 +47,12 @@ def expected_statistics(
     Arguments as in `ssm.filter`. Raises TypeError for a model without tractable statistics.
     """
     _check_tractable(model, "expected_statistics")
-    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts)
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _expected_statistics(model, sequences, resolve(schedule, model, sequences.steps.t.shape))
 
 
 @compiled
+@where_missing
 def _expected_statistics(model, sequences, schedule):
     model = constrain(model)
 
@@ -60,10 +62,10 @@ def _expected_statistics(model, sequences, schedule):
     return over_sequences(one, sequences, None)
 
 
-def Q(model: AbstractExpectation, statistics: PyTree, ys: Array, inputs: PyTree = None, **observed: Array) -> Scalar:
+def Q(model: AbstractExpectation, statistics: PyTree, ys: Array, inputs: PyTree = None, **observed: Any) -> Scalar:
     """E[log p(x, y; model)] under the posterior that `statistics` came from, a sum over the batch.
 
-    `ys`, `inputs` and the keywords `mask`, `lengths`, `starts` as they were given to `expected_statistics`.
+    `ys`, `inputs` and the keywords `mask`, `lengths`, `starts`, `missing` as they were given to `expected_statistics`.
     Its gradient at the model that made the statistics is the gradient of `log_prob`.
     """
     _check_tractable(model, "Q")

@@ -45,6 +45,9 @@ class Tied(AbstractParameter):
         self.places, self.shape = tuple(places.tolist()), array.shape
         if checks.is_concrete(array):
             _check_equal(np.asarray(array).ravel(), first[group], flat)
+        else:
+            entries = array.ravel()
+            array = checks.where_valid(jnp.all(entries == entries[first[group]]), array)
         self.numbers = array.reshape(-1)[stored]
 
     def constrained(self) -> "Tied":

@@ -33,6 +33,7 @@ LAYERS = [
         "ranks",
         "unwritten",
         "replacing",
+        "missing",
     ],
     # 1  what is known at one instant
     ["steps", "beliefs", "diffuse", "likelihoods"],

@@ -57,7 +57,7 @@ class NormalInverseWishart(AbstractConjugate):
         df = checks.positive("df", df, ()).astype(dtype)
         if checks.is_concrete(df) and not df > size - 1:
             raise ValueError(f"df: expected more than N - 1 = {size - 1} for vectors of {size}, got {float(df):.6g}")
-        self._freedom = Positive.of(df - (size - 1))
+        self._freedom = Positive.of(checks.where_valid(df > size - 1, df) - (size - 1))
         scale_matrix = checks.covariance("scale_matrix", scale_matrix, (size, size)).astype(dtype)
         self._scale_matrix = Covariance.of(scale_matrix)
         if checks.is_concrete(scale_matrix) and not (np.diagonal(self._scale_matrix.root) > 0).all():

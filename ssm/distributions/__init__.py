@@ -29,6 +29,7 @@ from ssm.distributions.heavy_tails import log_student_t as log_student_t
 from ssm.distributions.heavy_tails import multivariate_student_t as multivariate_student_t
 from ssm.distributions.heavy_tails import squared_distance as squared_distance
 from ssm.distributions.heavy_tails import student_t as student_t
+from ssm.distributions.marginals import is_known as is_known
 from ssm.distributions.marginals import log_normal_density as log_normal_density
 from ssm.distributions.marginals import marginal_log_prob as marginal_log_prob
 from ssm.distributions.mixtures import WeightedMixture as WeightedMixture

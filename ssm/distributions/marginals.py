@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import distrax
+import equinox as eqx
 import jax.numpy as jnp
 
 from ssm.roots import empty_pivots, solve_lower, triangular_root
@@ -53,11 +54,24 @@ def marginal_log_prob(distribution: Any, y: Array, observed: Bool[Array, "*event
     return _look_up(PARTIAL, distribution, "mask: cannot leave out single components of")(distribution, y, observed)
 
 
+class UnknownMarginals(TypeError):
+    """A family whose single components are not known."""
+
+
+def is_known(density: Callable, *arguments: Any) -> bool:
+    """Whether `density(*arguments)`, which is not computed, needs no marginal distribution that is not known."""
+    try:
+        eqx.filter_eval_shape(density, *arguments)
+    except UnknownMarginals:
+        return False
+    return True
+
+
 def _look_up(table: dict[type, Callable], distribution: Any, problem: str) -> Callable:
     for family, function in table.items():
         if isinstance(distribution, family):
             return function
-    raise TypeError(
+    raise UnknownMarginals(
         f"{problem} a {type(distribution).__name__}; emit a product of independent components or a multivariate "
         "normal, draw samples with Forecast.sample instead of quantiles, or mask whole time steps"
     )

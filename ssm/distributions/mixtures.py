@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions.marginals import marginal_log_prob
+from ssm.missing import choose
 from ssm.shapes import Array, Bool, Float, Key, PyTree
 from ssm.trees import widen
 
@@ -25,11 +26,11 @@ class WeightedMixture(eqx.Module):
 
     def log_joint(self, y: Array, observed: Bool[Array, "*event"] | None = None) -> Float[Array, "P"]:
         """log w_i p(y | x_i), over the observed components of y."""
+        whole = lambda: jax.vmap(lambda point: self.given(point).log_prob(y))(self.points)
         if observed is None:
-            density = lambda point: self.given(point).log_prob(y)
-        else:
-            density = lambda point: marginal_log_prob(self.given(point), y, observed)
-        return self.log_weights + jax.vmap(density)(self.points)
+            return self.log_weights + whole()
+        parts = lambda: jax.vmap(lambda point: marginal_log_prob(self.given(point), y, observed))(self.points)
+        return self.log_weights + choose(~observed, parts, whole)
 
     def log_prob(self, y: Array) -> Float[Array, ""]:
         """log Σ_i w_i p(y | x_i)."""

@@ -41,7 +41,8 @@ def quantile(distribution: Any, q: float | Float[Array, ""]) -> Array:
     if type(distribution) in OWN:
         return OWN[type(distribution)](distribution, q)
     if _is_symbolic(distribution):
-        return jnp.sum(jnp.cumsum(distribution.probs, axis=-1) < q, axis=-1)
+        reached = jnp.cumsum(distribution.probs, axis=-1)
+        return jnp.where(jnp.isnan(reached[..., -1]), -1, jnp.sum(reached < q, axis=-1))  # -1: no symbol
     if not _is_mixture(distribution):
         parts = marginals(distribution)
         if isinstance(parts, distrax.Normal):
@@ -120,6 +121,7 @@ def _smallest(cumulative: Callable[[Array], Array], low: Array, high: Array, q: 
     bounds = (_place(low) - 1, _place(high))
     found = jax.lax.fori_loop(0, jnp.finfo(low.dtype).bits, halve, bounds)[1]
     number = _number(found, low.dtype)
+    number = jnp.where(jnp.isnan(cumulative(number)), jnp.nan, number)  # halving would find a number all the same
     # Processors take the smallest numbers for zeros, with either sign.
     return jnp.where(jnp.abs(number) <= 2 * jnp.finfo(number.dtype).tiny, 0, number)
 

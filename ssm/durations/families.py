@@ -59,9 +59,7 @@ class Geometric(AbstractDurations):
     _max_duration: int = eqx.field(static=True)
 
     def __init__(self, stay: Array, max_duration: int):
-        stay = checks.real("stay", stay, ("M",))
-        if checks.is_concrete(stay) and not ((np.asarray(stay) >= 0) & (np.asarray(stay) <= 1)).all():
-            raise ValueError(f"stay: expected probabilities between 0 and 1, got {np.asarray(stay).tolist()}")
+        stay = checks.unit_interval("stay", stay, ("M",))
         self._stay = Simplex.of(jnp.stack([1 - stay, stay], axis=1))
         self._max_duration = checks.positive_int("max_duration", max_duration)
 

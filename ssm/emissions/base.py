@@ -162,6 +162,10 @@ class AbstractEmission(AbstractReplaceable):
         """
         return observed
 
+    def misses_parts(self, ys: Array, us: PyTree) -> bool:
+        """Whether single components of vectors may be missing."""
+        return True
+
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> Self:
         """Random parameters of the same family and size, taken from M observations."""
         raise unwritten(self)

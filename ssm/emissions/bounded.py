@@ -78,13 +78,7 @@ def _log_sigmoid(logits: Array) -> Array:
 
 def unit_interval(name: str, array: Any) -> Array:
     """Numbers in [0, 1], (K,) or (K, N)."""
-    array = checks.real(name, array, leading_axes(array))
-    if checks.is_concrete(array):
-        values = np.asarray(array)
-        if ((values < 0) | (values > 1)).any():
-            first = values[(values < 0) | (values > 1)][0]
-            raise ValueError(f"{name}: expected probabilities between 0 and 1, got {first:.6g}")
-    return array
+    return checks.unit_interval(name, array, leading_axes(array))
 
 
 def beta_counts(pseudo_counts: Any, probs: Float[Array, "K *event"]) -> tuple[Constant, Constant]:
@@ -95,8 +89,9 @@ def beta_counts(pseudo_counts: Any, probs: Float[Array, "K *event"]) -> tuple[Co
     def spread(counts: Any) -> Constant:
         if checks.is_concrete(counts) and not (np.asarray(counts) >= 0).all():
             raise ValueError(f"pseudo_counts: expected numbers of at least 0, got {np.asarray(counts).min()}")
+        counts = jnp.asarray(counts, probs.dtype)
         try:
-            return Constant(jnp.broadcast_to(jnp.asarray(counts, probs.dtype), probs.shape))
+            return Constant(jnp.broadcast_to(checks.where_valid(counts >= 0, counts), probs.shape))
         except ValueError as error:
             shapes = f"{np.shape(counts)} to {tuple(probs.shape)}"
             raise ValueError(
@@ -109,10 +104,7 @@ def beta_counts(pseudo_counts: Any, probs: Float[Array, "K *event"]) -> tuple[Co
 
 def non_negative(name: str, array: Any) -> Array:
     """Numbers of at least zero, (K,) or (K, N)."""
-    array = checks.real(name, array, leading_axes(array))
-    if checks.is_concrete(array) and (np.asarray(array) < 0).any():
-        raise ValueError(f"{name}: expected non-negative numbers, got {np.asarray(array).min():.6g}")
-    return array
+    return checks.non_negatives(name, array, leading_axes(array))
 
 
 def counts(family: str, ys: np.ndarray, highest: int | None = None) -> None:

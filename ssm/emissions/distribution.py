@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.distributions import Distribution as AnyDistribution
-from ssm.distributions import marginal_log_prob, num_symbols, one_event
+from ssm.distributions import is_known, marginal_log_prob, num_symbols, one_event
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.numeric import climb_likelihood
 from ssm.emissions.seeds import jittered
@@ -121,6 +121,15 @@ class Distribution(AbstractEmission):
     ) -> "Distribution":
         """See `climb_likelihood`."""
         return climb_likelihood(self, weights, ys, us, observed, frozen)
+
+    def misses_parts(self, ys: Array, us: PyTree) -> bool:
+        """Where the marginal distributions of what the function makes are known."""
+        if not self.event_shape:
+            return True
+        first = lambda tree: jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1])[0], tree)
+        seen = jnp.ones(self.event_shape, bool)
+        density = lambda y, u: marginal_log_prob(self.given(jnp.array(0), u), y, seen)
+        return is_known(density, ys.reshape(-1, *self.event_shape)[0], first(us))
 
     def restart(self, key: Key, ys: Array, us: PyTree, observed: Bool[Array, "M"] | None) -> "Distribution":
         """The parameters as they are, moved by noise of a tenth of their size (at least a tenth)."""

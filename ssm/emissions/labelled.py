@@ -104,6 +104,10 @@ class Labelled(AbstractWrapped):
         """That of the emission."""
         return Labelled(self.emission.restart(key, ys, self._inner(us), observed))
 
+    def misses_parts(self, ys: Array, us: PyTree) -> bool:
+        """As of the emission."""
+        return self.emission.misses_parts(ys, self._inner(us))
+
     def validate_inputs(self, us: PyTree) -> None:
         """A mapping with labels that are states or -1, and with inputs if the emission reads any."""
         reads = self.emission.num_inputs != 0

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm import checks
-from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
+from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.least_squares import regress
 from ssm.emissions.linear_predictor import (
@@ -19,7 +19,7 @@ from ssm.emissions.linear_predictor import (
 )
 from ssm.emissions.multivariate_normal import at_least, complete
 from ssm.emissions.scatter import Scatters
-from ssm.emissions.whitened import correlated_rows
+from ssm.emissions.whitened import residual_rows
 from ssm.linalg import multiply
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key
@@ -68,10 +68,7 @@ class MultivariateLinearRegression(AbstractRegression):
     ) -> Float[Array, "K M"]:
         """See `AbstractEmission.rows`."""
         residuals = ys.T - multiply(self.weights, us.T) - self.bias[..., None]  # (K, N, M)
-        if observed is not None and observed.ndim == 2:
-            each_time = jax.vmap(log_normal_density, (1, None, 0))
-            return jax.vmap(each_time, (0, 0, None))(residuals, self.root, observed)
-        return correlated_rows(lambda n: residuals[:, n], self.root)
+        return residual_rows(lambda n: residuals[:, n], self.root, observed)
 
     def given(self, state: Int[Array, ""], u: Float[Array, "U"]) -> Distribution:
         """N(W u + b, covariance) of `state`."""

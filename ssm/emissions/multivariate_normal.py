@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from ssm import checks
-from ssm.distributions import Distribution, log_normal_density, multivariate_normal, multivariate_normal_mixture
+from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
-from ssm.emissions.whitened import correlated_rows
+from ssm.emissions.whitened import residual_rows
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.parameters import Covariance
@@ -130,11 +130,8 @@ def normal_rows(
     observed: Bool[Array, "M *parts"] | None,
 ) -> Float[Array, "K M"]:
     """log N(y_m; loc[k], roots[k] roots[k]ᵀ), over the observed components."""
-    if observed is not None and observed.ndim == 2:
-        each_time = jax.vmap(log_normal_density, (0, None, 0))
-        return jax.vmap(each_time, (0, 0, None))(ys - loc[:, None], roots, observed)
     columns = ys.T
-    return correlated_rows(lambda n: columns[n] - loc[:, n, None], roots)
+    return residual_rows(lambda n: columns[n] - loc[:, n, None], roots, observed)
 
 
 def complete(weights, ys, observed, loc, covariance):

@@ -15,6 +15,7 @@ from ssm.emissions.scatter import Scatters
 from ssm.emissions.student_t import TailSums, degrees_of_freedom, expected_precision
 from ssm.linalg import multiply, square
 from ssm.logspace import ratio
+from ssm.missing import by_parts
 from ssm.parameters import Covariance, Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -57,7 +58,12 @@ class MultivariateStudentT(AbstractLocated):
         self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """State by state, so that no (T, K, N) array is made."""
-        parts = _parts(observed)
+        if observed is not None and observed.ndim == 2:
+            return by_parts(observed, lambda: self._table(ys, None), lambda: self._table(ys, observed))
+        return self._table(ys, None)
+
+    def _table(self, ys: Float[Array, "T N"], parts: Bool[Array, "T N"] | None) -> Float[Array, "T K"]:
+        """Densities, of the observed components alone where there are flags for them."""
 
         def one(state: tuple) -> Float[Array, "T"]:
             loc, root, df = state

@@ -157,6 +157,10 @@ class Product(AbstractEmission):
         own = zip(self.parts, sums, self._frozen(frozen), strict=True)
         return Product(*[part.fitted(each, below) for part, each, below in own])
 
+    def misses_parts(self, ys: Float[Array, "*batch T N"], us: PyTree) -> bool:
+        """As all parts."""
+        return all(part.misses_parts(own, us) for part, own in zip(self.parts, self._own(ys), strict=True))
+
     def permuted(self, order: np.ndarray) -> "Product":
         """Each part."""
         return eqx.tree_at(lambda m: m.parts, self, tuple(part.permuted(order) for part in self.parts))

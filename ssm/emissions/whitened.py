@@ -7,9 +7,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from ssm.distributions import log_normal_density
 from ssm.emissions.components import UNROLLED
 from ssm.linalg import multiply
-from ssm.shapes import Array, Float
+from ssm.missing import by_parts
+from ssm.shapes import Array, Bool, Float
 
 
 def correlated_rows(
@@ -36,3 +38,17 @@ def correlated_rows(
     log_scale = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(roots, axis1=-2, axis2=-1))), axis=-1)
     constant = 0.5 * size * jnp.log(2 * jnp.pi).astype(roots.dtype)
     return -0.5 * squares - (log_scale + constant)[:, None]
+
+
+def residual_rows(
+    residual: Callable[[int | slice], Float[Array, "K *N M"]],
+    roots: Float[Array, "K N N"],
+    observed: Bool[Array, "M *parts"] | None,
+) -> Float[Array, "K M"]:
+    """As `correlated_rows`, over the observed components; with a factorisation per time where some are missing."""
+    whole = lambda: correlated_rows(residual, roots)
+    if observed is None or observed.ndim == 1:
+        return whole()
+    each_state = jax.vmap(log_normal_density, (0, 0, None))
+    parts = lambda: jax.vmap(each_state, (2, None, 0))(residual(slice(None)), roots, observed)  # (M, K)
+    return by_parts(observed, lambda: whole().T, parts).T

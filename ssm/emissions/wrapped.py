@@ -44,6 +44,10 @@ class AbstractWrapped(AbstractEmission):
         """As of what is inside."""
         return self._inside.informed(us, observed)
 
+    def misses_parts(self, ys: Array, us: PyTree) -> bool:
+        """As of what is inside."""
+        return self._inside.misses_parts(ys, us)
+
     def validate(self, ys: np.ndarray) -> None:
         """As of what is inside."""
         self._inside.validate(ys)

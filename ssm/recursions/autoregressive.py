@@ -144,6 +144,10 @@ class ARHMM(AbstractExpectation[Regime]):
         """It reads its own past."""
         return True
 
+    def misses_parts(self, steps: Step) -> bool:
+        """No: a part of the past is no past."""
+        return False
+
     def validate_steps(self, steps: Step) -> None:
         """Nothing is missing before the last observation of a sequence."""
         flags = (steps.observed, steps.padding, steps.first)

@@ -108,6 +108,10 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
         """As the emission's."""
         self.emission.validate_events(ys, seen)
 
+    def misses_parts(self, steps: Step) -> bool:
+        """As the emission."""
+        return self.emission.misses_parts(steps.y, steps.u)
+
     def validate_steps(self, steps: Step) -> None:
         """The emission's inputs."""
         self.emission.validate_inputs(steps.u)

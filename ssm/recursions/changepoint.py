@@ -180,10 +180,5 @@ def _predictive(segment: AbstractConjugate) -> Distribution:
 
 def _hazards(hazard: Any) -> Simplex:
     """Probabilities of going on and of ending: () to (2,), (H,) to (H, 2)."""
-    hazard = checks.real("hazard", hazard, () if np.ndim(hazard) == 0 else ("H",))
-    if checks.is_concrete(hazard):
-        values = np.asarray(hazard)
-        if (values < 0).any() or (values > 1).any():
-            bad = values[(values < 0) | (values > 1)].flat[0]
-            raise ValueError(f"hazard: expected probabilities between 0 and 1, got {bad:.6g}")
+    hazard = checks.unit_interval("hazard", hazard, () if np.ndim(hazard) == 0 else ("H",))
     return Simplex.of(jnp.stack([1 - hazard, hazard], axis=-1))

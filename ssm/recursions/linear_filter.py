@@ -117,6 +117,11 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """As `python -m benchmarks kalman_missing_vs_peers` shows, where no step calls LAPACK."""
         return self.diffuse is None and max(self.num_dims, *self.event_shape) <= SMALL_ROOT
 
+    @property
+    def flags_are_dear(self) -> bool:
+        """Only where nothing is missing do covariances come to rest, and are the same for all sequences."""
+        return True
+
     # -- side by side -------------------------------------------------------------------
 
     @property

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from numbers import Real
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -12,12 +12,13 @@ import numpy as np
 
 from ssm.beliefs import Particles
 from ssm.checks import positive_int
-from ssm.distributions import Distribution, WeightedMixture
+from ssm.distributions import Distribution, WeightedMixture, is_known, marginal_log_prob
 from ssm.emissions.labelled import has_labels
 from ssm.linalg import multiply
 from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.model import AbstractStateSpace
+from ssm.parameters import constrain
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.particle_gradients import GRADIENTS
@@ -139,6 +140,18 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
     def validate_events(self, ys: np.ndarray, seen: np.ndarray) -> None:
         """As the model's."""
         self.model.validate_events(ys, seen)
+
+    def misses_parts(self, steps: Step) -> bool:
+        """Where the marginal distributions of what a particle emits are known."""
+
+        def density(model: Any, steps: Step, key: Key) -> Array:
+            model = constrain(model)
+            step = index(dataclasses.replace(steps, u=model.prepare(steps).u), 0)
+            state = model.initial_state(step.u).sample(seed=key)
+            return marginal_log_prob(model.observation(state, step.u), step.y, step.observed)
+
+        one = steps if steps.t.ndim == 1 else index(steps, 0)
+        return is_known(density, self.model, one, jax.random.key(0))
 
     def initial_state(self, u: PyTree) -> Distribution:
         """As the model's."""

@@ -132,7 +132,8 @@ class Homogeneous(AbstractTransition):
 
 def _prior(pseudo_counts: Any, probs: Float[Array, "K K"]) -> Float[Array, "K K"]:
     if np.ndim(pseudo_counts) == 0:
-        return jnp.where(probs > 0, jnp.asarray(pseudo_counts, probs.dtype), 0)
+        each = checks.non_negatives("pseudo_counts", pseudo_counts, ()).astype(probs.dtype)
+        return jnp.where(probs > 0, each, 0)
     counts = checks.real("pseudo_counts", pseudo_counts, probs.shape).astype(probs.dtype)
     if checks.is_concrete(counts) and checks.is_concrete(probs):
         wrong = (np.asarray(counts) < 0) | ((np.asarray(counts) > 0) & (np.asarray(probs) == 0))
@@ -142,4 +143,5 @@ def _prior(pseudo_counts: Any, probs: Float[Array, "K K"]) -> Float[Array, "K K"
                 f"pseudo_counts: expected numbers of at least 0, and 0 for impossible moves, got {counts[i, j]} "
                 f"at ({i}, {j}) where the transition probability is {probs[i, j]}"
             )
-    return counts
+        return counts
+    return checks.where_valid((counts >= 0) & ((counts == 0) | (probs > 0)), counts)
