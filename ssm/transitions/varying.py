@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.climbing import climb
-from ssm.parameters import IMPOSSIBLE, AbstractOverparametrised, AbstractPartlyRead, Simplex, value
+from ssm.parameters import AbstractOverparametrised, AbstractPartlyRead, Simplex, value
 from ssm.ranks import shared_levels
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
@@ -122,9 +122,7 @@ class Driven(AbstractTransition, AbstractPartlyRead, AbstractOverparametrised):
         """A(u); at u = 0 unless it is given."""
         if u is None:
             return self.probs
-        possible = self.probs > 0
-        logits = jnp.where(possible, jnp.log(jnp.where(possible, self.probs, 1)), IMPOSSIBLE)
-        return jax.nn.softmax(logits + self.weights @ u, axis=-1)
+        return jax.nn.softmax(Simplex.of(self.probs).logits + self.weights @ u, axis=-1)
 
     def maximise(self, counts: Moves, us: PyTree, frozen: frozenset[str] = frozenset()) -> "Driven":
         """A few steps of L-BFGS up Q."""
