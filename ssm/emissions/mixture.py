@@ -60,12 +60,14 @@ class Mixture(AbstractWrapped):
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
         """log Σ_m weights[k, m] p_km(y_t)."""
-        return _log_sum(self._tables(ys, us, observed), self.weights)
+        return _log_sum(self._joint(ys, us, observed))
 
-    def _tables(self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> list[Float[Array, "T K"]]:
-        """Log-likelihoods of the parts, one table for each m."""
+    def _joint(self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None) -> list[Float[Array, "T K"]]:
+        """log weights[k, m] p_km(y_t), one table for each m; -inf for parts that are ruled out, whatever they say."""
         table = self.parts.log_likelihoods(ys, us, observed)
-        return [table[:, m :: self.weights.shape[1]] for m in range(self.weights.shape[1])]
+        size = self.weights.shape[1]
+        joint = lambda m, weight: jnp.where(weight > 0, table[:, m::size] + log(weight), -jnp.inf)
+        return [joint(m, self.weights[:, m]) for m in range(size)]
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Any:
         """The mixture of the parts of `state`."""
@@ -112,15 +114,13 @@ class Mixture(AbstractWrapped):
         self, weights: Float[Array, "T K"], ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None
     ) -> Float[Array, "T KM"]:
         """The weight of every part: that of its state by its share of the likelihood."""
-        tables = self._tables(ys, us, observed)
-        whole = _log_sum(tables, self.weights)
+        tables = self._joint(ys, us, observed)
+        whole = _log_sum(tables)
         weights = weights_seen(weights, observed)
         possible = whole > -jnp.inf  # what no part can emit says nothing about them
         shift = jnp.where(possible, whole, 0)
-        each = [
-            jnp.where(possible, weights * self.weights[:, m] * jnp.exp(table - shift), 0)
-            for m, table in enumerate(tables)
-        ]
+        # The share in one exponential, which is at most 1: a part that is ruled out has a share of 0, however dense.
+        each = [jnp.where(possible, weights * jnp.exp(table - shift), 0) for table in tables]
         return jnp.stack(each, axis=2).reshape(len(weights), -1)
 
     def _weighed(self, counts: Float[Array, "K M"], frozen: frozenset[str]) -> Float[Array, "K M"]:
@@ -159,14 +159,12 @@ class Mixture(AbstractWrapped):
         return cls(_equal(num_states, num_parts), family.from_data(key, count, ys, observed, **options))
 
 
-def _log_sum(tables: list[Float[Array, "T K"]], weights: Float[Array, "K M"]) -> Float[Array, "T K"]:
-    """log Σ_m weights[k, m] exp(tables[m]), term by term: sums along a short last axis are slow."""
-    possible = [jnp.where(weights[:, m] > 0, table, -jnp.inf) for m, table in enumerate(tables)]
-    shift = jax.lax.stop_gradient(finite_max(jnp.stack(possible), axis=0))
+def _log_sum(tables: list[Float[Array, "T K"]]) -> Float[Array, "T K"]:
+    """log Σ_m exp(tables[m]), term by term: sums along a short last axis are slow."""
+    shift = jax.lax.stop_gradient(finite_max(jnp.stack(tables), axis=0))
     total = jnp.zeros_like(shift)
-    for m, table in enumerate(tables):
-        share = jnp.where(weights[:, m] > 0, jnp.exp(jnp.where(weights[:, m] > 0, table - shift, 0)), 0)
-        total = total + weights[:, m] * share
+    for table in tables:
+        total = total + jnp.exp(table - shift)
     return log(total) + shift
 
 
