@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.linalg import matrix_times_column, row_times_matrix
+from ssm.checks import is_concrete
+from ssm.linalg import add_up, matrix_times_column, multiply, row_times_matrix
 from ssm.logspace import log
 from ssm.replacing import AbstractReplaceable
-from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions import moves
 from ssm.trees import float_dtype
 from ssm.unwritten import unwritten
@@ -153,13 +154,58 @@ def normalised(counts: Float[Array, "*batch K"], otherwise: Float[Array, "*batch
 
 
 def stationary_of(matrix: Float[Array, "K K"]) -> Float[Array, "K"]:
-    """δ with δ A = δ and Σ δ = 1, from the linear system δ (I - A + 1) = 1 (Zucchini & MacDonald 2009, eq. 1.9).
+    """δ with δ A = δ and Σ δ = 1, by elimination without a subtraction (Grassmann, Taksar & Heyman 1985).
 
-    NaN for a chain with several closed classes, whose stationary distribution is not unique.
+    It reads what lies off the diagonal alone, so that moves rarer than rounding keep their digits; states that are left
+    for good have exactly 0. ValueError for a chain with several closed classes, which leaves many distributions as they
+    are; NaN where the matrix is traced.
     """
-    size = matrix.shape[0]
-    system = jnp.eye(size, dtype=matrix.dtype) - matrix + 1
-    return jnp.linalg.solve(system.T, jnp.ones(size, matrix.dtype))
+    closed = closed_class(matrix)
+    inside = closed[:, None] & closed[None, :]
+    states = jnp.arange(len(matrix))
+    rates = jnp.where(inside & (states[:, None] != states), matrix, 0)
+
+    def eliminate(rates: Float[Array, "K K"], state: Int[Array, ""]) -> tuple[Array, tuple[Array, Array]]:
+        # What goes through `state` goes on to the states before it, in proportion to how it leaves it for them.
+        before = states < state
+        leaving = jnp.where(before, rates[state], 0)
+        total = jnp.sum(leaving)
+        into = jnp.where(before, rates[:, state], 0)
+        total = jnp.where(total > 0, total, 1)
+        return rates + into[:, None] * (leaving / total), (into, total)
+
+    def weigh(weights: Float[Array, "K"], step: tuple) -> tuple[Array, None]:
+        state, into, total = step
+        weight = jnp.where(state == jnp.argmax(closed), 1, jnp.sum(weights * into) / total)
+        weights = jnp.where(states == state, weight, weights)
+        whole = jnp.sum(weights)
+        return weights / jnp.where(whole > 0, whole, 1), None
+
+    down, (into, total) = states[::-1], jax.lax.scan(eliminate, rates, states[::-1])[1]
+    weights, _ = jax.lax.scan(weigh, jnp.zeros_like(matrix[0]), (down[::-1], into[::-1], total[::-1]))
+    return jnp.where(jnp.any(closed), weights, jnp.nan)
+
+
+def closed_class(matrix: Float[Array, "K K"]) -> Bool[Array, "K"]:
+    """The states that the chain ends in and never leaves; none where there are several such classes, or NaN.
+
+    ValueError for several classes in a matrix that can be looked at.
+    """
+    size = len(matrix)
+    leads = (matrix > 0) | jnp.eye(size, dtype=bool)
+    for _ in range(max(size - 1, 1).bit_length()):  # paths of any length, by doubling it
+        leads = multiply(leads.astype(matrix.dtype), leads.astype(matrix.dtype)) > 0
+    for_good = jnp.all(~leads | leads.T, axis=1)  # whatever it leads to leads back
+    first = leads[jnp.argmax(for_good)]
+    several = jnp.any(for_good & ~first)
+    if is_concrete(several) and bool(several):
+        groups = {tuple(np.flatnonzero(row).tolist()) for row in np.asarray(leads)[np.asarray(for_good)]}
+        named = " and ".join(str(list(group)) for group in sorted(groups))
+        raise ValueError(
+            f"initial: the transition has {len(groups)} closed classes of states, {named}, and no moves between them, "
+            "so that no one distribution is stationary; pass the probabilities (K,) of the first state"
+        )
+    return first & for_good & ~several & ~jnp.any(jnp.isnan(matrix))
 
 
 def random_like(key: Key, probs: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
