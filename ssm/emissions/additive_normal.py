@@ -12,9 +12,10 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.numeric import solve_semidefinite
 from ssm.emissions.scatter import Moments
-from ssm.emissions.seeds import average, standard_deviation
+from ssm.emissions.seeds import average, starting_scale
 from ssm.emissions.shared_scale_normal import SharedScaleNormal
 from ssm.linalg import multiply
 from ssm.logspace import ratio
@@ -36,9 +37,9 @@ class AdditiveNormal(AbstractEmission, AbstractOverparametrised):
 
     loc: tuple[Float[Array, "..."], ...]
     _scale: Positive | Float[Array, "*event"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Sequence[Array], scale: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Sequence[Array], scale: Array, minimum_scale: float | None = None):
         if len(loc) == 0:
             raise ValueError("loc: expected an array (K_m, N) for each chain, got none")
         scale = checks.positive("scale", scale, () if np.ndim(scale) == 0 else ("N",))
@@ -47,7 +48,7 @@ class AdditiveNormal(AbstractEmission, AbstractOverparametrised):
             checks.real(f"loc[{m}]", each, (f"K_{m}", *event)).astype(scale.dtype) for m, each in enumerate(loc)
         )
         self._scale = Positive.of(scale)
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     def num_redundant(self, entries: Any) -> int:
         """The constants that may be moved from one chain to another."""
@@ -112,9 +113,10 @@ class AdditiveNormal(AbstractEmission, AbstractOverparametrised):
         held = [m for m in range(len(self.loc)) if "loc" in frozen or f"loc.{m}" in frozen]
         moved = self.loc if len(held) == len(self.loc) else self._regressed(sums, held)
         new = AdditiveNormal(moved, self.scale, self.minimum_scale)
-        count = jnp.sum(sums.count, axis=0)
-        variance = ratio(jnp.sum(sums.around(new.joint_loc), axis=0), count)
-        scale = jnp.where(count > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
+        joint = new.joint_loc
+        variance = ratio(sums.around(joint), sums.count)
+        smallest = smallest_scales(sums.count, joint, variance)
+        scale = bounded_scale(sums.count, variance, smallest, self.scale[None], self.minimum_scale)[0]
         return AdditiveNormal(moved, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
     def _regressed(self, sums: Moments, held: list[int]) -> list[Array]:
@@ -147,7 +149,7 @@ class AdditiveNormal(AbstractEmission, AbstractOverparametrised):
     ) -> "AdditiveNormal":
         """Effects drawn so that together they spread as the data do, around the data's mean."""
         there = jnp.ones(len(ys), bool) if observed is None else observed
-        spread = jnp.maximum(standard_deviation(ys, there), 1e-4)
+        spread = starting_scale(ys, there)
         keys = jax.random.split(key, len(self.loc))
         share = spread / len(self.loc) ** 0.5
         effects = [share * jax.random.normal(k, each.shape, each.dtype) for k, each in zip(keys, self.loc, strict=True)]

@@ -10,8 +10,10 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
+from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
+from ssm.emissions.scatter import moments_of
 from ssm.linalg import multiply
 from ssm.logspace import ratio
 from ssm.parameters import AbstractOverparametrised, Positive, value
@@ -28,19 +30,20 @@ class FactorNormal(AbstractLocated, AbstractOverparametrised):
     ψ = scale², M = I + Λᵀ ψ⁻¹ Λ and z = M⁻¹ Λᵀ ψ⁻¹ (y - loc), the Woodbury identity gives in O(N R²)
         log p = -½ (Σ_n (y - loc - Λ z)_n² / ψ_n + |z|² + Σ_n log ψ_n + log |M| + N log 2π);
     missing components leave their rows of Λ, ψ and y out. M-step: one step of EM over z, which regresses y on (z, 1)
-    (Rubin & Thayer 1982; with the mean, Ghahramani & Hinton 1996); it climbs. `scale` stays at least `minimum_scale`.
+    (Rubin & Thayer 1982; with the mean, Ghahramani & Hinton 1996); it climbs. `scale` stays at least `minimum_scale`,
+    by default as for `Normal`.
     """
 
     loc: Float[Array, "K N"]
     factors: Float[Array, "K N R"]
     _scale: Positive | Float[Array, "K N"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, factors: Array, scale: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, factors: Array, scale: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, ("K", "N"))
         self.factors = checks.real("factors", factors, (*self.loc.shape, "R")).astype(self.loc.dtype)
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     def num_redundant(self, entries: Any) -> int:
         """What the covariance does not show, such as rotations of the factors."""
@@ -91,7 +94,11 @@ class FactorNormal(AbstractLocated, AbstractOverparametrised):
             return _regressed(weight[:, None] * seen, ys, causes, root, loc, factors, scale, frozen)
 
         new = jax.lax.map(one, (weights.T, self.loc, self.factors, self.scale))
-        return FactorNormal(new[0], new[1], jnp.maximum(new[2], self.minimum_scale), self.minimum_scale)
+        flags = None if observed is None or observed.ndim == 1 else observed.astype(ys.dtype)
+        found = moments_of(weights.T, ys, flags, jnp.mean(self.loc, axis=0))
+        smallest = smallest_scales(found.count, found.mean, new[2] ** 2, ratio(found.scatter, found.count))
+        scale = bounded_scale(found.count, new[2] ** 2, smallest, self.scale, self.minimum_scale)
+        return FactorNormal(new[0], new[1], self.scale if "scale" in frozen else scale, self.minimum_scale)
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
@@ -181,7 +188,7 @@ def _regressed(
     # Around means, not around zero: y and z less their weighted means, so that loc follows from the factors.
     mean = lambda values: ratio(multiply(weights.T, values), jnp.sum(weights, axis=0)[:, None])
     middle = jnp.broadcast_to(mean(causes), (len(loc), size))  # (N, R)
-    centre = ratio(jnp.sum(weights * ys, axis=0), total)
+    centre = loc + ratio(jnp.sum(weights * (ys - loc), axis=0), total)
     if "loc" in frozen:
         middle, centre = jnp.zeros_like(middle), loc
 

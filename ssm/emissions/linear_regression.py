@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import flag_each
-from ssm.emissions.least_squares import regress
+from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.least_squares import Residuals, regress, residuals_of
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -18,8 +19,8 @@ from ssm.emissions.linear_predictor import (
     sum_of_densities,
     uneven_shares,
 )
-from ssm.emissions.scatter import Scatters
-from ssm.emissions.seeds import state_shape
+from ssm.emissions.seeds import starting_scale, state_shape
+from ssm.linalg import multiply
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key
 
@@ -31,18 +32,19 @@ class LinearRegression(AbstractRegression):
     Scalars, `weights` (K, U), `bias` and `scale` (K,), or vectors of independent components, (K, N, U) and
     (K, N). log p = -½ Σ_n ((y_n - W_n u - b_n)/scale_n)² - Σ_n log scale_n - N/2 log 2π; a missing component
     leaves its term out. M-step: weighted least squares in closed form, of any rank, with the standard deviation
-    of the residuals at least `minimum_scale` (Hamilton 1994, section 22.4). Raises ValueError when shapes disagree.
+    of the residuals at least `minimum_scale`, by default as for `Normal` (Hamilton 1994, section 22.4). Raises
+    ValueError when shapes disagree.
     """
 
     weights: Float[Array, "K *event U"]
     bias: Float[Array, "K *event"]
     _scale: Positive | Float[Array, "K *event"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, weights: Array, bias: Array, scale: Array, minimum_scale: float = 1e-4):
+    def __init__(self, weights: Array, bias: Array, scale: Array, minimum_scale: float | None = None):
         self.weights, self.bias = check_coefficients(weights, bias)
         self._scale = Positive.of(checks.positive("scale", scale, self.bias.shape).astype(self.bias.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def scale(self) -> Float[Array, "K *event"]:
@@ -74,27 +76,39 @@ class LinearRegression(AbstractRegression):
         ys: Float[Array, "M *event"],
         us: Float[Array, "M U"],
         observed: Bool[Array, "M *parts"] | None,
-    ) -> Scatters:
-        """Moments of [u, y_n] for every component and state, leaves (N, K, ...)."""
+    ) -> Residuals:
+        """Moments of [u, what is left of y_n] for every component and state, leaves (N, K, ...)."""
         size = ys.shape[1] if ys.ndim == 2 else 1
         flags = jnp.ones(ys.shape, bool) if observed is None else flag_each(observed, ys)
 
-        def component(parts: tuple) -> Scatters:
-            y, seen = parts
-            rows = jnp.concatenate([us, y[:, None]], axis=1)
-            return jax.lax.map(lambda share: Scatters.of(jnp.where(seen, share, 0), rows), weights.T)
+        def component(parts: tuple) -> Residuals:
+            y, seen, slopes, offsets = parts
+            left = lambda slope, offset: (y - multiply(us, slope[0]) - offset)[:, None]
 
-        return jax.lax.map(component, (ys.reshape(-1, size).T, flags.reshape(-1, size).T))
+            def one(state: tuple) -> Residuals:
+                share, slope, offset = state
+                return residuals_of(jnp.where(seen, share, 0), us, left, slope[None], offset[None])
 
-    def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "LinearRegression":
+            return jax.lax.map(one, (weights.T, slopes, offsets))
+
+        columns = ys.reshape(-1, size).T, flags.reshape(-1, size).T
+        return jax.lax.map(component, (*columns, self._by_component(self.weights), self._by_component(self.bias)))
+
+    def _by_component(self, array: Float[Array, "K *parts"]) -> Float[Array, "N K *rest"]:
+        """(K, N, ...), or (K, ...) of scalars, as (N, K, ...)."""
+        return jnp.moveaxis(array.reshape(self.num_states, -1, *array.shape[self.bias.ndim :]), 1, 0)
+
+    def fitted(self, sums: Residuals, frozen: frozenset[str] = frozenset()) -> "LinearRegression":
         """Least squares from the moments."""
         keep = "weights" in frozen, "bias" in frozen
         one = lambda moments, weights, bias: regress(moments, weights[None], bias[None], *keep)
-        parts = lambda array: jnp.moveaxis(array.reshape(self.num_states, -1, *array.shape[self.bias.ndim :]), 1, 0)
-        whole = lambda array, like: jnp.moveaxis(array, 0, 1).reshape(like.shape)
+        parts, whole = self._by_component, lambda array, like: jnp.moveaxis(array, 0, 1).reshape(like.shape)
         weights, bias, variance = jax.vmap(jax.vmap(one))(sums, parts(self.weights), parts(self.bias))
-        scale = jnp.maximum(jnp.sqrt(whole(variance, self.scale)), self.minimum_scale)
-        scale = jnp.where(whole(sums.count, self.scale) > 0, scale, self.scale)
+        # Where next to nothing is left, rounding may leave less than that.
+        variance, count = jnp.maximum(whole(variance, self.scale), 0), whole(sums.moments.count, self.scale)
+        middle, spread = (whole(array, self.scale) for array in sums.of_response())
+        smallest = smallest_scales(count, middle, variance, spread, ROUNDING_OF_LINES)
+        scale = bounded_scale(count, variance, smallest, self.scale, self.minimum_scale)
         scale = self.scale if "scale" in frozen else scale
         return LinearRegression(whole(weights, self.weights), whole(bias, self.bias), scale, self.minimum_scale)
 
@@ -125,5 +139,7 @@ class LinearRegression(AbstractRegression):
         """Least squares on random weights, most of each state's on a few of the M observations."""
         ys, us = jnp.asarray(ys), jnp.asarray(us)
         shape = (checks.positive_int("num_states", num_states), *ys.shape[1:])
-        blank = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.zeros(shape, ys.dtype), jnp.ones(shape, ys.dtype))
+        there = jnp.ones(len(ys), bool) if observed is None else observed
+        scale = jnp.broadcast_to(starting_scale(ys, there), shape)
+        blank = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.zeros(shape, ys.dtype), scale)
         return blank.maximise(uneven_shares(key, num_states, us, observed), ys, us, observed)

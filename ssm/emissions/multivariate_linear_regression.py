@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
-from ssm.emissions.least_squares import regress
+from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_roots, checked_minimum, smallest_scales
+from ssm.emissions.least_squares import Residuals, regress, residuals_of
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -17,8 +18,8 @@ from ssm.emissions.linear_predictor import (
     random_coefficients,
     uneven_shares,
 )
-from ssm.emissions.multivariate_normal import at_least, complete
-from ssm.emissions.scatter import Scatters
+from ssm.emissions.multivariate_normal import complete
+from ssm.emissions.seeds import starting_scale
 from ssm.emissions.whitened import residual_rows
 from ssm.linalg import multiply
 from ssm.parameters import Covariance
@@ -31,21 +32,22 @@ class MultivariateLinearRegression(AbstractRegression):
 
     log p = -½ |L⁻¹(y - W u - b)|² - Σ log |L_nn| - N/2 log 2π with L Lᵀ = covariance; missing components are
     integrated out. M-step: weighted least squares, for partly missing vectors on their conditional moments
-    (Little & Rubin 2002, section 11.4), with every eigenvalue of the covariance at least minimum_scale².
+    (Little & Rubin 2002, section 11.4), with every eigenvalue of the covariance at least minimum_scale², by
+    default as for `MultivariateNormal`.
     """
 
     weights: Float[Array, "K N U"]
     bias: Float[Array, "K N"]
     _covariance: Covariance
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, weights: Array, bias: Array, covariance: Array, minimum_scale: float = 1e-4):
+    def __init__(self, weights: Array, bias: Array, covariance: Array, minimum_scale: float | None = None):
         checks.real("weights", weights, ("K", "N", "U"))
         self.weights, self.bias = check_coefficients(weights, bias)
         states, size = self.bias.shape
         covariance = checks.covariance("covariance", covariance, (states, size, size))
         self._covariance = Covariance.of(covariance.astype(self.bias.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def covariance(self) -> Float[Array, "K N N"]:
@@ -84,30 +86,35 @@ class MultivariateLinearRegression(AbstractRegression):
         ys: Float[Array, "M N"],
         us: Float[Array, "M U"],
         observed: Bool[Array, "M *parts"] | None,
-    ) -> Scatters:
-        """Moments of [u, y] for every state; what is missing enters by its conditional moments."""
+    ) -> Residuals:
+        """Moments of [u, what is left of y] for every state; what is missing enters by its conditional moments."""
         weights = weights_seen(weights, observed)
 
-        def one_state(parts: tuple) -> Scatters:
+        def one_state(parts: tuple) -> Residuals:
             share, slope, bias, covariance = parts
+            expected = lambda slope, bias: multiply(us, slope.T) + bias
             if observed is None or observed.ndim == 1:
-                return Scatters.of(share, jnp.concatenate([us, ys], axis=1))
-            expected = multiply(us, slope.T) + bias
-            around, extra = complete(share, ys - expected, observed, jnp.zeros_like(bias), covariance)
-            unseen = jnp.pad(extra, (us.shape[1], 0))  # inputs are seen whole
-            return Scatters.of(share, jnp.concatenate([us, around + expected], axis=1)).plus(unseen)
+                return residuals_of(share, us, lambda *line: ys - expected(*line), slope, bias)
+            here = expected(slope, bias)
+            around, extra = complete(share, ys - here, observed, jnp.zeros_like(bias), covariance)
+            left = lambda *line: jnp.where(observed, ys - expected(*line), around + (here - expected(*line)))
+            return residuals_of(share, us, left, slope, bias, extra)
 
         return jax.lax.map(one_state, (weights.T, self.weights, self.bias, self.covariance))
 
-    def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "MultivariateLinearRegression":
+    def fitted(self, sums: Residuals, frozen: frozenset[str] = frozenset()) -> "MultivariateLinearRegression":
         """Least squares from the moments."""
         keep = "weights" in frozen, "bias" in frozen
         one = lambda moments, slope, bias: regress(moments, slope, bias, *keep)
         weights, bias, covariance = jax.vmap(one)(sums, self.weights, self.bias)
-        covariance = jax.vmap(lambda each: at_least(each, self.minimum_scale**2))(covariance)
-        keep_covariance = (sums.count == 0) | ("covariance" in frozen)
-        covariance = jnp.where(keep_covariance[:, None, None], self.covariance, covariance)
-        return MultivariateLinearRegression(weights, bias, covariance, self.minimum_scale)
+        root = self.root
+        if "covariance" not in frozen:
+            count, middle = jnp.broadcast_to(sums.moments.count[:, None], bias.shape), sums.of_response()
+            variance = jnp.maximum(jnp.diagonal(covariance, axis1=1, axis2=2), 0)
+            smallest = smallest_scales(count, middle[0], variance, middle[1], ROUNDING_OF_LINES)
+            root = bounded_roots(sums.moments.count, covariance, smallest, root, self.minimum_scale)
+        new = MultivariateLinearRegression(weights, bias, self.covariance, self.minimum_scale)
+        return eqx.tree_at(lambda m: m._covariance, new, Covariance(root))
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None
@@ -135,6 +142,7 @@ class MultivariateLinearRegression(AbstractRegression):
         """Least squares on random weights, most of each state's on a few of the M observations."""
         ys, us = jnp.asarray(ys), jnp.asarray(us)
         shape = (checks.positive_int("num_states", num_states), ys.shape[1])
-        eye = jnp.broadcast_to(jnp.eye(ys.shape[1], dtype=ys.dtype), (*shape, ys.shape[1]))
-        blank = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.zeros(shape, ys.dtype), eye)
+        there = jnp.ones(len(ys), bool) if observed is None else observed
+        apart = jnp.broadcast_to(jnp.diag(starting_scale(ys, there) ** 2), (*shape, ys.shape[1]))
+        blank = cls(jnp.zeros((*shape, us.shape[1]), ys.dtype), jnp.zeros(shape, ys.dtype), apart)
         return blank.maximise(uneven_shares(key, num_states, us, observed), ys, us, observed)

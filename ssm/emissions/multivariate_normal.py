@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
+from ssm.emissions.floors import bounded_roots, checked_minimum
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Scatters
-from ssm.emissions.seeds import rows_of, spread_out, standard_deviation
+from ssm.emissions.seeds import rows_of, spread_out, starting_scale
 from ssm.emissions.whitened import residual_rows
 from ssm.linalg import multiply
 from ssm.logspace import ratio
@@ -26,19 +27,20 @@ class MultivariateNormal(AbstractLocated):
     log p = -½ |L⁻¹(y - loc)|² - Σ log |L_nn| - N/2 log 2π with L Lᵀ = covariance; missing components are
     integrated out. M-step: weighted mean and covariance (Rabiner 1989, eqs. 53-54), for partly missing vectors
     with their conditional moments (Little & Rubin 2002, section 11.2), and with every eigenvalue at least
-    minimum_scale², the constrained maximum.
+    minimum_scale², the constrained maximum; by default, in units of the components, at least (1e-4)² of what is typical
+    of the states and what the precision tells from nothing (`ssm.emissions.floors`).
     """
 
     loc: Float[Array, "K N"]
     _covariance: Covariance
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, covariance: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, covariance: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, ("K", "N"))
         size = self.loc.shape[1]
         covariance = checks.covariance("covariance", covariance, (self.loc.shape[0], size, size))
         self._covariance = Covariance.of(covariance.astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def covariance(self) -> Float[Array, "K N N"]:
@@ -92,11 +94,11 @@ class MultivariateNormal(AbstractLocated):
     def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "MultivariateNormal":
         """Weighted means and covariances, state by state."""
         loc = self.loc if "loc" in frozen else jnp.where(sums.count[:, None] > 0, sums.mean, self.loc)
-        count = sums.count[:, None, None]
-        covariance = jnp.where(count > 0, ratio(sums.around(loc), count), self.covariance)
-        covariance = jax.vmap(lambda c: at_least(c, self.minimum_scale**2))(covariance)
-        covariance = self.covariance if "covariance" in frozen else covariance
-        return MultivariateNormal(loc, covariance, self.minimum_scale)
+        root = self.root
+        if "covariance" not in frozen:
+            covariance = ratio(sums.around(loc), sums.count[:, None, None])
+            root = bounded_roots(sums.count, covariance, sums.smallest(loc), root, self.minimum_scale)
+        return eqx.tree_at(lambda m: (m.loc, m._covariance), self, (loc, Covariance(root)))
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
@@ -119,7 +121,7 @@ class MultivariateNormal(AbstractLocated):
         """Means at data points drawn far apart, covariances diagonal with the variances of the data."""
         ys, observed = rows_of(ys, observed)
         loc = spread_out(key, checks.positive_int("num_states", num_states), ys, observed)
-        variance = jnp.maximum(standard_deviation(ys, observed), 1e-4) ** 2
+        variance = starting_scale(ys, observed) ** 2
         return cls(loc, jnp.broadcast_to(jnp.diag(variance), (*loc.shape, loc.shape[1])))
 
 
@@ -154,10 +156,3 @@ def complete(weights, ys, observed, loc, covariance):
 
     extra, completed = jax.lax.scan(accumulate, jnp.zeros_like(covariance), (weights, ys, observed))
     return completed, extra
-
-
-def at_least(covariance: Float[Array, "N N"], lowest: float) -> Float[Array, "N N"]:
-    """The covariance with its eigenvalues raised to at least `lowest`."""
-    values, vectors = jnp.linalg.eigh((covariance + covariance.T) / 2)
-    raised = multiply(vectors * jnp.maximum(values, lowest), vectors.T)
-    return jnp.where(jnp.min(values) >= lowest, covariance, raised)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, log_multivariate_t, multivariate_student_t, squared_distance
 from ssm.emissions.components import weights_seen
+from ssm.emissions.floors import bounded_roots, checked_minimum
 from ssm.emissions.located import AbstractLocated
-from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, complete
+from ssm.emissions.multivariate_normal import MultivariateNormal, complete
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.student_t import TailSums, degrees_of_freedom, expected_precision
 from ssm.linalg import multiply, square
@@ -28,21 +29,22 @@ class MultivariateStudentT(AbstractLocated):
     d² = (y - loc)ᵀ S⁻¹ (y - loc); missing components are integrated out, which leaves a t of the others. The
     covariance is S df / (df - 2).
     M-step: one step of EM over the precision u that scales all components of an event, E[u] = (ν+n)/(ν+d²), and over
-    missing components (Liu & Rubin 1995, sections 2 and 3); it climbs. Eigenvalues of S stay at least minimum_scale².
+    missing components (Liu & Rubin 1995, sections 2 and 3); it climbs. Eigenvalues of S stay at least minimum_scale²,
+    by default as for `MultivariateNormal`.
     """
 
     loc: Float[Array, "K N"]
     _scale_matrix: Covariance
     _df: Positive | Float[Array, "K"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, scale_matrix: Array, df: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, scale_matrix: Array, df: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, ("K", "N"))
         states, size = self.loc.shape
         scale_matrix = checks.covariance("scale_matrix", scale_matrix, (states, size, size))
         self._scale_matrix = Covariance.of(scale_matrix.astype(self.loc.dtype))
         self._df = Positive.of(checks.positive("df", df, (states,)).astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def scale_matrix(self) -> Float[Array, "K N N"]:
@@ -96,22 +98,25 @@ class MultivariateStudentT(AbstractLocated):
             if parts is not None:
                 completed, extra = complete(weight, ys, parts, loc, square(root))
             heavy = weight * precision
-            mean = ratio(multiply(heavy, completed), jnp.sum(heavy))
-            away = completed - mean
+            away = completed - loc  # small beside the mean, perhaps
+            offset = ratio(multiply(heavy, away), jnp.sum(heavy))
+            away = away - offset
             scatter = multiply((heavy[:, None] * away).T, away) + extra
-            return TailSums(jnp.sum(weight), Scatters(jnp.sum(heavy), mean, scatter), jnp.sum(weight * strain))
+            moments = Scatters(jnp.sum(heavy), loc + offset, scatter)
+            return TailSums(jnp.sum(weight), moments, jnp.sum(weight * strain))
 
         return jax.lax.map(one, (weights.T, self.loc, self._scale_matrix.lower, self.df))
 
     def fitted(self, sums: TailSums, frozen: frozenset[str] = frozenset()) -> "MultivariateStudentT":
         """Weighted means and scale matrices, and the degrees of freedom that fit the precisions."""
-        alive, total = sums.total[:, None] > 0, sums.total[:, None, None]
-        loc = self.loc if "loc" in frozen else jnp.where(alive, sums.moments.mean, self.loc)
-        matrix = jnp.where(alive[:, :, None], ratio(sums.moments.around(loc), total), self.scale_matrix)
-        matrix = jax.vmap(lambda c: at_least(c, self.minimum_scale**2))(matrix)
-        matrix = self.scale_matrix if "scale_matrix" in frozen else matrix
+        loc = self.loc if "loc" in frozen else jnp.where(sums.total[:, None] > 0, sums.moments.mean, self.loc)
+        root = self._scale_matrix.lower
+        if "scale_matrix" not in frozen:
+            matrix = ratio(sums.moments.around(loc), sums.total[:, None, None])
+            root = bounded_roots(sums.total, matrix, sums.moments.smallest(loc), root, self.minimum_scale)
         df = self.df if "df" in frozen else degrees_of_freedom(sums, self.df)
-        return MultivariateStudentT(loc, matrix, df, self.minimum_scale)
+        new = MultivariateStudentT(loc, self.scale_matrix, df, self.minimum_scale)
+        return eqx.tree_at(lambda m: m._scale_matrix, new, Covariance(root))
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None

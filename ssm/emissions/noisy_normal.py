@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import by_component, each_component, row_sums, sum_components
+from ssm.emissions.floors import checked_minimum
 from ssm.emissions.located import AbstractLocated, leading_axes
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
@@ -29,12 +30,12 @@ class NoisyNormal(AbstractLocated):
 
     loc: Float[Array, "K *event"]
     _scale: Positive | Float[Array, "K *event"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, scale: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def scale(self) -> Float[Array, "K *event"]:
@@ -73,11 +74,11 @@ class NoisyNormal(AbstractLocated):
 
         def component(y, noise, seen, loc, scale):
             share = scale[:, None] ** 2 / (scale[:, None] ** 2 + noise**2)  # of what is seen, (K, M)
-            clean = loc[:, None] + share * (y - loc[:, None])
+            away = share * (y - loc[:, None])  # of the clean value from the mean, which may be large beside it
             columns = weights.T if seen is None else jnp.where(seen, weights.T, 0)
             count = row_sums(columns)
-            mean = ratio(row_sums(columns * clean), count)
-            return count, mean, row_sums(columns * ((clean - mean[:, None]) ** 2 + share * noise**2))
+            offset = ratio(row_sums(columns * away), count)
+            return count, loc + offset, row_sums(columns * ((away - offset[:, None]) ** 2 + share * noise**2))
 
         return Moments(*each_component(component, rows, self.loc, self.scale))
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import UNROLLED, flag_each
+from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.located import AbstractLocated, leading_axes
-from ssm.emissions.scatter import Moments, moments_of, powers_of, squares_around
-from ssm.emissions.seeds import rows_of, spread_out, standard_deviation, state_shape
+from ssm.emissions.scatter import Moments, moments_of
+from ssm.emissions.seeds import rows_of, spread_out, starting_scale, state_shape
 from ssm.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
@@ -26,17 +27,18 @@ class Normal(AbstractLocated):
     log p = -½ Σ_n ((y_n - loc)/scale)² - Σ_n log scale - N/2 log 2π; a missing component leaves its term out.
     M-step: weighted mean and weighted standard deviation per component (Rabiner 1989, eqs. 53-54), with the
     standard deviation at least `minimum_scale`: the constrained maximum, so EM stays monotone where a state
-    would shrink onto a single point and the likelihood grow without bound.
+    would shrink onto a single point and the likelihood grow without bound. By default that is 1e-4 of the typical
+    scale of the states and what the precision tells apart, whatever the units (`ssm.emissions.floors`).
     """
 
     loc: Float[Array, "K *event"]
     _scale: Positive | Float[Array, "K *event"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, scale: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def scale(self) -> Float[Array, "K *event"]:
@@ -77,21 +79,6 @@ class Normal(AbstractLocated):
         """The mixture of normals."""
         return normal_mixture(probs, self.loc, self.scale)
 
-    def maximise(
-        self,
-        weights: Float[Array, "M K"],
-        ys: Float[Array, "M *event"],
-        us: PyTree,
-        observed: Bool[Array, "M *parts"] | None,
-        frozen: frozenset[str] = frozenset(),
-    ) -> "Normal":
-        """Weighted means and standard deviations of what was observed."""
-        if "loc" not in frozen:
-            return self.fitted(self.sums(weights, ys, us, observed), frozen)
-        seen = None if observed is None else flag_each(observed, ys).astype(ys.dtype)
-        count = powers_of(weights.T, ys, seen)[0]
-        return self.fitted(Moments(count, self.loc, squares_around(weights.T, ys, seen, self.loc)), frozen)
-
     def sums(
         self,
         weights: Float[Array, "M K"],
@@ -106,8 +93,9 @@ class Normal(AbstractLocated):
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "Normal":
         """Weighted means and standard deviations."""
         loc = self.loc if "loc" in frozen else jnp.where(sums.count > 0, sums.mean, self.loc)
-        scale = jnp.maximum(jnp.sqrt(ratio(sums.around(loc), sums.count)), self.minimum_scale)
-        scale = jnp.where(sums.count > 0, scale, self.scale)
+        variance = ratio(sums.around(loc), sums.count)
+        smallest = smallest_scales(sums.count, loc, variance)
+        scale = bounded_scale(sums.count, variance, smallest, self.scale, self.minimum_scale)
         return Normal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
     def restart(
@@ -130,8 +118,7 @@ class Normal(AbstractLocated):
         """Means at data points drawn far apart, scales those of the data."""
         ys, observed = rows_of(ys, observed)
         loc = spread_out(key, checks.positive_int("num_states", num_states), ys, observed)
-        scale = jnp.broadcast_to(standard_deviation(ys, observed), loc.shape)
-        return cls(loc, jnp.maximum(scale, 1e-4))
+        return cls(loc, jnp.broadcast_to(starting_scale(ys, observed), loc.shape))
 
 
 def _scaled(ys: Array, loc: Array, scale: Array) -> Array:

@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from ssm.emissions.components import each_component, row_sums
+from ssm.emissions.floors import smallest_scales
 from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
 from ssm.shapes import Array, Float
 from ssm.trees import AbstractSums, widen
+
+# Around a first mean, and around the one that this corrects.
+PASSES = 2
 
 
 class Moments(AbstractSums):
@@ -46,7 +50,10 @@ class Scatters(AbstractSums):
         count = jnp.sum(weights)
         mean = ratio(multiply(weights, rows), count)
         centred = rows - mean
-        return cls(count, mean, multiply((weights[:, None] * centred).T, centred))
+        # What rounding left of the mean, which large numbers make large beside small deviations.
+        left = ratio(multiply(weights, centred), count)
+        centred = centred - left
+        return cls(count, mean + left, multiply((weights[:, None] * centred).T, centred))
 
     def around(self, centre: Float[Array, "*batch N"]) -> Float[Array, "*batch N N"]:
         """Products of deviations from another centre."""
@@ -58,6 +65,12 @@ class Scatters(AbstractSums):
         scatter = (1 - rate) * self.scatter + rate * other.scatter
         between = ((1 - rate) * self.count)[..., None, None] * share[..., None] * _products(difference)
         return Scatters(count, mean, scatter + between)
+
+    def smallest(self, loc: Float[Array, "K N"]) -> Float[Array, "K N"]:
+        """`smallest_scales` of K states around `loc`."""
+        count = jnp.broadcast_to(self.count[:, None], loc.shape)
+        scatter = jnp.diagonal(self.scatter, axis1=1, axis2=2) + count * (self.mean - loc) ** 2
+        return smallest_scales(count, loc, ratio(scatter, count))
 
     def plus(self, extra: Float[Array, "*batch N N"]) -> "Scatters":
         """With what is not seen of the deviations added."""
@@ -83,15 +96,28 @@ def moments_of(
     seen: Float[Array, "M *event"] | None,
     centre: Float[Array, "*event"],
 ) -> Moments:
-    """Counts, means and squared deviations around them, by one matrix product if that keeps the digits."""
+    """Counts, means and squared deviations around them, by one matrix product if that keeps the digits.
+
+    A difference of two moments loses the digits that they share: at most six bits here. Where a state lies further from
+    the common centre than that, each is gone through again around its own mean, which is then corrected, too.
+    """
     count, first, second = powers_of(columns, ys - centre, seen)
     offset = ratio(first, count)
-    mean = centre + offset
-    # A difference of two moments loses the digits that they share: at most six bits here, else a second pass.
-    deviations = second - first * offset
-    exact = jnp.all(deviations * 64 >= second)
-    scatter = jax.lax.cond(exact, lambda: deviations, lambda: squares_around(columns, ys, seen, mean))
-    return Moments(count, mean, scatter)
+    scatter = second - first * offset
+
+    def lost(carry: tuple) -> Array:
+        _, scatter, second, passes = carry
+        return (passes < PASSES) & jnp.any(scatter * 64 < second)
+
+    def again(carry: tuple) -> tuple:
+        mean, _, _, passes = carry
+        first, second = powers_around(columns, ys, seen, mean)
+        offset = ratio(first, count)
+        return mean + offset, second - first * offset, second, passes + 1
+
+    begin = (centre + offset, scatter, second, jnp.zeros((), int))
+    mean, scatter, _, _ = jax.lax.while_loop(lost, again, begin)
+    return Moments(count, mean, jnp.maximum(scatter, 0))
 
 
 def powers_of(
@@ -111,19 +137,19 @@ def _event(part: Float[Array, "K J"], ys: Float[Array, "M *event"]) -> tuple[int
     return ys.shape[1:] if part.shape[1] == max(ys[0].size, 1) else (1,) * (ys.ndim - 1)
 
 
-def squares_around(
+def powers_around(
     columns: Float[Array, "K M"],
     ys: Float[Array, "M *event"],
     seen: Float[Array, "M *event"] | None,
     loc: Float[Array, "K *event"],
-) -> Float[Array, "K *event"]:
-    """Σ_m weights (y - loc)² over what was seen.
+) -> tuple[Float[Array, "K *event"], Float[Array, "K *event"]]:
+    """Σ_m weights (y - loc) and Σ_m weights (y - loc)² over what was seen."""
 
-    Around the new mean, not as a difference of large moments: float32 keeps its digits.
-    """
-
-    def component(ys: Float[Array, "M"], seen: Float[Array, "M"] | None, loc: Float[Array, "K"]) -> Float[Array, "K"]:
+    def component(
+        ys: Float[Array, "M"], seen: Float[Array, "M"] | None, loc: Float[Array, "K"]
+    ) -> tuple[Float[Array, "K"], Float[Array, "K"]]:
         weights = columns if seen is None else columns * seen
-        return row_sums(weights * (ys - loc[:, None]) ** 2)
+        away = ys - loc[:, None]
+        return row_sums(weights * away), row_sums(weights * away**2)
 
     return each_component(component, (ys, seen), loc)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution
+from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.located import AbstractLocated, leading_axes
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
@@ -25,14 +26,15 @@ class SharedScaleNormal(AbstractLocated):
 
     Shapes: `loc` (K,) or (K, N); `scale` of the same rank, of size one along the axis that shares: (1,) or (1, N) for
     one scale for all states ("tied"), (K, 1) for one per state ("spherical"), (1, 1) for one in all.
-    M-step: weighted means, and scale² = Σ w (y - loc)² / Σ w over all that share it, at least `minimum_scale`².
+    M-step: weighted means, and scale² = Σ w (y - loc)² / Σ w over all that share it, at least `minimum_scale`²,
+    by default as for `Normal`.
     """
 
     loc: Float[Array, "K *event"]
     _scale: Positive | Float[Array, "..."]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, scale: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, scale: Array, minimum_scale: float | None = None):
         axes = leading_axes(loc)
         self.loc = checks.real("loc", loc, axes)
         scale = checks.positive("scale", scale, axes)
@@ -43,7 +45,7 @@ class SharedScaleNormal(AbstractLocated):
                 f"got {tuple(scale.shape)}"
             )
         self._scale = Positive.of(scale.astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def scale(self) -> Float[Array, "..."]:
@@ -82,10 +84,9 @@ class SharedScaleNormal(AbstractLocated):
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "SharedScaleNormal":
         """Weighted means; the variances pooled where they are shared."""
         loc = self.loc if "loc" in frozen else jnp.where(sums.count > 0, sums.mean, self.loc)
-        axes = tuple(axis for axis, size in enumerate(self.scale.shape) if size == 1)
-        count = jnp.sum(sums.count, axes, keepdims=True)
-        variance = ratio(jnp.sum(sums.around(loc), axes, keepdims=True), count)
-        scale = jnp.where(count > 0, jnp.maximum(jnp.sqrt(variance), self.minimum_scale), self.scale)
+        variance = ratio(sums.around(loc), sums.count)
+        smallest = smallest_scales(sums.count, loc, variance)
+        scale = bounded_scale(sums.count, variance, smallest, self.scale, self.minimum_scale)
         return SharedScaleNormal(loc, self.scale if "scale" in frozen else scale, self.minimum_scale)
 
     def permuted(self, order: np.ndarray) -> "SharedScaleNormal":

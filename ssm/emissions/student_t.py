@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ssm import checks
 from ssm.distributions import Distribution, log_student_t, student_t
 from ssm.emissions.components import by_component, each_component, row_sums, sum_components
+from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.located import AbstractLocated, leading_axes
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
@@ -36,19 +37,20 @@ class StudentT(AbstractLocated):
     missing component leaves its term out. The mean exists for df > 1, the variance for df > 2.
     M-step: one step of EM over the precision u of a scale mixture of normals, with E[u] = (ν+1)/(ν+d²): means and
     variances weighted by w E[u], the variance over Σ w; ν solves log(ν/2) - ψ(ν/2) + avg(E[log u] - E[u]) + 1 = 0
-    by bisection (Liu & Rubin 1995, sections 2 and 3). It climbs. `scale` stays at least `minimum_scale`.
+    by bisection (Liu & Rubin 1995, sections 2 and 3). It climbs. `scale` stays at least `minimum_scale`, by default as
+    for `Normal`.
     """
 
     loc: Float[Array, "K *event"]
     _scale: Positive | Float[Array, "K *event"]
     _df: Positive | Float[Array, "K *event"]
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, scale: Array, df: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, scale: Array, df: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self._df = Positive.of(checks.positive("df", df, self.loc.shape).astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def scale(self) -> Float[Array, "K *event"]:
@@ -83,10 +85,11 @@ class StudentT(AbstractLocated):
             columns = weights.T if seen is None else jnp.where(seen, weights.T, 0)  # (K, M)
             squared = ((y - loc[:, None]) / scale[:, None]) ** 2
             precision, strain = expected_precision(squared, df[:, None], jnp.ones((), y.dtype))
-            count = row_sums(columns * precision)
-            mean = ratio(row_sums(columns * precision * y), count)
-            scatter = row_sums(columns * precision * (y - mean[:, None]) ** 2)
-            return TailSums(row_sums(columns), Moments(count, mean, scatter), row_sums(columns * strain))
+            heavy, away = columns * precision, y - loc[:, None]
+            count = row_sums(heavy)
+            offset = ratio(row_sums(heavy * away), count)
+            moments = Moments(count, loc + offset, row_sums(heavy * (away - offset[:, None]) ** 2))
+            return TailSums(row_sums(columns), moments, row_sums(columns * strain))
 
         return each_component(component, (ys, by_component(observed, ys)), self.loc, self.scale, self.df)
 
@@ -94,8 +97,10 @@ class StudentT(AbstractLocated):
         """Weighted means and scales, and the degrees of freedom that fit the precisions."""
         alive = sums.total > 0
         loc = self.loc if "loc" in frozen else jnp.where(alive, sums.moments.mean, self.loc)
-        scale = jnp.maximum(jnp.sqrt(ratio(sums.moments.around(loc), sums.total)), self.minimum_scale)
-        scale = self.scale if "scale" in frozen else jnp.where(alive, scale, self.scale)
+        variance = ratio(sums.moments.around(loc), sums.total)
+        smallest = smallest_scales(sums.total, loc, variance)
+        scale = bounded_scale(sums.total, variance, smallest, self.scale, self.minimum_scale)
+        scale = self.scale if "scale" in frozen else scale
         df = self.df if "df" in frozen else degrees_of_freedom(sums, self.df)
         return StudentT(loc, scale, df, self.minimum_scale)
 
@@ -124,10 +129,22 @@ class StudentT(AbstractLocated):
 def expected_precision(squared: Array, df: Array, size: Array) -> tuple[Array, Array]:
     """E[u] and E[log u] - E[u] + 1 for the precision u of an event of `size` components at a squared distance."""
     precision = (df + size) / (df + squared)
-    half = (df + size) / 2
-    # log p - p + 1 about p = 1, without a difference of numbers near one: it is small for light tails.
+    # log p - p + 1 about p = 1, without a difference of numbers near one: it is small for light tails. Far away p is
+    # small, and p - 1 is not told from -1.
     excess = (size - squared) / (df + squared)
-    return precision, jnp.log1p(excess) - excess + jax.scipy.special.digamma(half) - jnp.log(half)
+    near = excess > -0.5
+    log_precision = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0)), jnp.log(precision))
+    return precision, log_precision - excess - log_less_digamma((df + size) / 2)
+
+
+def log_less_digamma(x: Array) -> Array:
+    """log x - ψ(x): by its asymptotic series where the two agree in most digits (Abramowitz & Stegun 1964, 6.3.18)."""
+    large = x > 16
+    inverse = 1 / jnp.where(large, x, 16)
+    square = inverse**2
+    series = inverse / 2 + square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square / 240)))
+    small = jnp.where(large, 16, x)
+    return jnp.where(large, series, jnp.log(small) - jax.scipy.special.digamma(small))
 
 
 def degrees_of_freedom(sums: TailSums, otherwise: Array) -> Array:
@@ -140,7 +157,7 @@ def degrees_of_freedom(sums: TailSums, otherwise: Array) -> Array:
     def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         half = (low + high) / 4
-        below = jnp.log(half) - jax.scipy.special.digamma(half) > strain
+        below = log_less_digamma(half) > strain
         return jnp.where(below, 2 * half, low), jnp.where(below, high, 2 * half)
 
     digits = jnp.finfo(strain.dtype).nmant

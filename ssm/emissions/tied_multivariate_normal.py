@@ -8,8 +8,9 @@ import numpy as np
 
 from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
+from ssm.emissions.floors import bounded_roots, checked_minimum
 from ssm.emissions.located import AbstractLocated
-from ssm.emissions.multivariate_normal import MultivariateNormal, at_least, normal_rows
+from ssm.emissions.multivariate_normal import MultivariateNormal, normal_rows
 from ssm.emissions.scatter import Scatters
 from ssm.logspace import ratio
 from ssm.parameters import Covariance
@@ -21,19 +22,20 @@ class TiedMultivariateNormal(AbstractLocated):
     """Vectors with `loc` (K, N) and one `covariance` (N, N), stored as a lower-triangular root.
 
     Density and missing components as in `MultivariateNormal`. M-step: weighted means, and the weighted covariance
-    around them pooled over the states, with every eigenvalue at least minimum_scale².
+    around them pooled over the states, with every eigenvalue at least minimum_scale², by default as for
+    `MultivariateNormal`.
     """
 
     loc: Float[Array, "K N"]
     _covariance: Covariance
-    minimum_scale: float = eqx.field(static=True)
+    minimum_scale: float | None = eqx.field(static=True)
 
-    def __init__(self, loc: Array, covariance: Array, minimum_scale: float = 1e-4):
+    def __init__(self, loc: Array, covariance: Array, minimum_scale: float | None = None):
         self.loc = checks.real("loc", loc, ("K", "N"))
         size = self.loc.shape[1]
         covariance = checks.covariance("covariance", covariance, (size, size))
         self._covariance = Covariance.of(covariance.astype(self.loc.dtype))
-        self.minimum_scale = checks.non_negative("minimum_scale", minimum_scale)
+        self.minimum_scale = checked_minimum(minimum_scale)
 
     @property
     def covariance(self) -> Float[Array, "N N"]:
@@ -79,12 +81,13 @@ class TiedMultivariateNormal(AbstractLocated):
     def fitted(self, sums: Scatters, frozen: frozenset[str] = frozenset()) -> "TiedMultivariateNormal":
         """Weighted means and the pooled covariance."""
         loc = self.loc if "loc" in frozen else jnp.where(sums.count[:, None] > 0, sums.mean, self.loc)
-        count = jnp.sum(sums.count)
-        pooled = ratio(jnp.sum(sums.around(loc), axis=0), count)
-        covariance = at_least(jnp.where(count > 0, pooled, self.covariance), self.minimum_scale**2)
-        return TiedMultivariateNormal(
-            loc, self.covariance if "covariance" in frozen else covariance, self.minimum_scale
-        )
+        root = self._covariance.lower
+        if "covariance" not in frozen:
+            count = jnp.sum(sums.count)
+            pooled = ratio(jnp.sum(sums.around(loc), axis=0), count)
+            smallest = jnp.sqrt(ratio(jnp.sum(sums.count[:, None] * sums.smallest(loc) ** 2, axis=0), count))
+            root = bounded_roots(count[None], pooled[None], smallest[None], root[None], self.minimum_scale)[0]
+        return eqx.tree_at(lambda m: (m.loc, m._covariance), self, (loc, Covariance(root)))
 
     def permuted(self, order: np.ndarray) -> "TiedMultivariateNormal":
         """Means; the covariance is everyone's."""

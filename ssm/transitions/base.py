@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.checks import is_concrete
-from ssm.linalg import add_up, matrix_times_column, multiply, row_times_matrix
+from ssm.linalg import matrix_times_column, multiply, row_times_matrix
 from ssm.logspace import log
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
