@@ -10,7 +10,18 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import ssm
-from ssm.emissions import AbstractEmission, Bernoulli, Labelled, Mixture, Poisson, Product, Shared, Tied
+from ssm.emissions import (
+    AbstractEmission,
+    Bernoulli,
+    Categorical,
+    Labelled,
+    Mixture,
+    Multinomial,
+    Poisson,
+    Product,
+    Shared,
+    Tied,
+)
 from ssm.parameters import constrain
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -86,3 +97,60 @@ def test_a_frozen_part_does_not_move_to_its_prior(name: str, part: str) -> None:
     new = eqx.filter_jit(lambda e: constrain(e).maximise(weights, ys, None, None, frozenset([part])))(emission)
     old, new = (each.parts[0] if name == "product" else getattr(each, part) for each in (emission, new))
     np.testing.assert_allclose(new.probs, old.probs, rtol=1e-12)
+
+
+# -- symbols that were not seen ------------------------------------------------------------------------------------
+
+
+def symbols(counts: Any) -> ssm.HMM:
+    return ssm.HMM([0.6, 0.4], [[0.9, 0.1], [0.2, 0.8]], Categorical([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]], counts))
+
+
+def test_pseudo_counts_of_symbols_are_the_highest_posterior() -> None:
+    """Against shares of what was counted now and beforehand, hard zeros left out, and a state without data."""
+    weights = jnp.asarray([[1.0, 0.0], [2.0, 0.0], [0.5, 0.0]])
+    ys, before = jnp.asarray([0, 0, 1]), np.array([[0.5, 1.0, 2.0], [1.0, 3.0, 0.0]])
+    start = Categorical([[0.4, 0.4, 0.2], [0.5, 0.5, 0.0]], before)
+    new = eqx.filter_jit(lambda e: constrain(e).maximise(weights, ys, None, None))(start)
+    np.testing.assert_allclose(new.probs, [[3.5 / 7, 1.5 / 7, 2 / 7], [1 / 4, 3 / 4, 0]], rtol=1e-12)
+    np.testing.assert_allclose(start.log_prior(), np.sum(before * np.log([[0.4, 0.4, 0.2], [0.5, 0.5, 1]])), rtol=1e-12)
+    np.testing.assert_array_equal(Categorical([[0.5, 0.5, 0.0]], 2.0).pseudo_counts, [[2, 2, 0]])
+    counts = Multinomial(3, [[0.4, 0.4, 0.2]], 1.0)
+    new = constrain(counts).maximise(jnp.asarray([[0.5]]), jnp.asarray([[3.0, 0.0, 0.0]]), None, None)
+    np.testing.assert_allclose(new.probs, [[2.5 / 4.5, 1 / 4.5, 1 / 4.5]], rtol=1e-12)
+
+
+def test_em_with_pseudo_counts_climbs_to_where_gradients_do() -> None:
+    ys = np.random.default_rng(0).integers(0, 2, 40)
+    fits = [ssm.fit(symbols(0.7), ys, method) for method in (ssm.EM(2000, tol=1e-12), ssm.LBFGS(500, tol=1e-13))]
+    assert (np.diff(fits[0].log_probs) > -1e-9).all()
+    np.testing.assert_allclose(fits[0].log_probs[-1], fits[1].log_probs[-1], rtol=1e-7)
+    assert (np.asarray(fits[0].model.emission.probs) > 0.01).all()  # the third symbol, never seen
+
+
+def test_batches_keep_what_was_counted_beforehand() -> None:
+    ys = np.random.default_rng(0).integers(0, 2, (6, 10))
+    method = ssm.StochasticEM(num_epochs=2, batch_size=6)
+    whole = ssm.fit(symbols(0.7), ys, ssm.EM(1)).model.emission.probs
+    first = ssm.fit(symbols(0.7), ys, ssm.StochasticEM(1, batch_size=6), key=jax.random.key(0)).model.emission
+    np.testing.assert_allclose(first.probs, whole, rtol=1e-9)
+    again = ssm.fit(symbols(0.7), ys, method, key=jax.random.key(0)).model.emission
+    np.testing.assert_array_equal(again.pseudo_counts, np.full((2, 3), 0.7))
+
+
+@pytest.mark.parametrize("wrong", [-1.0, [[1.0, 1.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]])
+def test_pseudo_counts_that_make_no_sense(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="pseudo_counts: expected"):
+        Categorical([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]], wrong)
+
+
+def test_a_comparison_says_why_an_evidence_is_infinite() -> None:
+    seen, new = np.array([0, 1, 0, 0, 1, 1, 0, 1]), np.array([[0, 1, 1, 0], [0, 1, 2, 0]])
+    models = {name: ssm.fit(symbols(counts), seen, ssm.EM(5)).model for name, counts in [("free", None), ("kept", 0.5)]}
+    table = ssm.compare(models, new)
+    assert [row.name for row in table.rows] == ["kept", "free"] and np.isfinite(table.rows[0].log_prob)
+    assert table.rows[0].impossible == ""
+    assert "free: the observation 2 at time step 2 of sequence 1 is impossible" in str(table)
+    assert "pseudo_counts" in str(table)
+    alone = ssm.compare({"free": models["free"]}, new[1])
+    assert alone.rows[0].difference == 0 and "2 at time step 2 is impossible" in alone.rows[0].impossible

@@ -156,7 +156,8 @@ def test_a_state_without_weight_keeps_its_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("family", [Normal, MultivariateNormal])
 def test_a_state_on_one_point_stops_at_the_smallest_scale(family: Any) -> None:
-    emission = family.random(jax.random.key(0), 2, 2)
+    random = family.random(jax.random.key(0), 2, 2)
+    emission = family(random.loc, random.scale if family is Normal else random.covariance, minimum_scale=1e-4)
     weights = jnp.zeros((TOTAL, 2)).at[3, 0].set(1.0)
     ys = jnp.asarray(np.random.default_rng(0).normal(size=(TOTAL, 2)))
     new = eqx.filter_jit(lambda e: constrain(e).maximise(weights, ys, None, None))(emission)

@@ -41,6 +41,9 @@ from ssm.distributions.products import as_symbols as as_symbols
 from ssm.distributions.products import columns as columns
 from ssm.distributions.products import width as width
 from ssm.distributions.quantiles import quantile as quantile
+from ssm.distributions.saddle_points import keeps_digits as keeps_digits
+from ssm.distributions.saddle_points import log_binomial as log_binomial
+from ssm.distributions.saddle_points import log_poisson as log_poisson
 from ssm.distributions.supports import held as held
 from ssm.distributions.supports import held_log_prob as held_log_prob
 from ssm.distributions.supports import moves_support as moves_support

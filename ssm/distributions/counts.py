@@ -9,6 +9,7 @@ from tensorflow_probability.substrates import jax as tfp
 
 from ssm.distributions.families import Distribution
 from ssm.distributions.marginals import MARGINALS, PARTIAL
+from ssm.distributions.saddle_points import log_binomial, log_poisson
 from ssm.logspace import log, on_support
 from ssm.shapes import Array, Bool, Float
 
@@ -19,6 +20,11 @@ tfd = tfp.distributions
 
 
 class _Poisson(tfd.Poisson):
+    def _log_prob(self, x: Array) -> Array:
+        inside = (x >= 0) & (x == jnp.round(x))
+        known = log_poisson(jnp.where(inside, x, 0), self.rate, log(self.rate))
+        return jnp.where(inside, known, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
+
     def _sample_n(self, n: Any, seed: Any = None) -> Array:
         return jax.random.poisson(seed, self.rate, (int(n), *self.rate.shape)).astype(self.rate.dtype)
 
@@ -75,11 +81,12 @@ def multinomial(total: int, probs: Float[Array, "N"]) -> Distribution:
 
 
 def log_negative_binomial(y: Array, size: Array, mean: Array) -> Array:
-    """log p(y) elementwise, without differences of large log-gamma functions."""
-    ways = -tfp.math.lbeta(size, y + 1) - jnp.log(size + y)
-    counted = y > 0
-    share = jnp.where(counted, log(mean) - jnp.log(mean + size), 0)
-    return ways - size * jnp.log1p(mean / size) + y * share
+    """log p(y) elementwise, without differences of large numbers: size / (size + y) of a binomial probability."""
+    possible = mean > 0
+    safe = jnp.where(possible, mean, 1)
+    log_both = -jnp.log1p(safe / size), -jnp.log1p(size / safe)
+    value = log_binomial(size, y, log_both) + jnp.log(size) - jnp.log(size + y)
+    return jnp.where(possible, value, jnp.where(y > 0, -jnp.inf, 0))
 
 
 def log_choose(total: int, y: Array) -> Array:

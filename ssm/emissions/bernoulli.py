@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.distributions import Distribution, bernoulli, binomial, log_choose
+from ssm.distributions import Distribution, bernoulli, binomial, keeps_digits, log_binomial, log_choose
 from ssm.emissions.bounded import Probability, beta_counts, counts, unit_interval
+from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.logspace import on_support, ratio
@@ -155,6 +156,18 @@ class Binomial(AbstractExponentialFamily):
     def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
         inside = (ys >= 0) & (ys <= self.total) & (ys == jnp.round(ys))
         return on_support(inside, ys, log_choose(self.total, jnp.where(inside, ys, 0)))
+
+    @property
+    def _fits_product(self) -> bool:
+        return bool(keeps_digits(self.total, self._probs.logits.dtype))
+
+    def _one_by_one(self, ys: Float[Array, "T *event"], seen: Bool[Array, "T *event"] | None) -> Float[Array, "T K"]:
+        def density(y: Array, log_one: Array, log_zero: Array) -> Array:
+            inside = (y >= 0) & (y <= self.total) & (y == jnp.round(y))
+            known = jnp.where(inside, y, 0)
+            return on_support(inside, y, log_binomial(known, self.total - known, (log_one, log_zero)))
+
+        return sum_components(density, (ys,), seen, *self._natural())
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Independent numbers of successes."""

@@ -102,6 +102,27 @@ def beta_counts(pseudo_counts: Any, probs: Float[Array, "K *event"]) -> tuple[Co
     return spread(ones), spread(zeros)
 
 
+def dirichlet_counts(pseudo_counts: Any, probs: Float[Array, "K C"]) -> Constant:
+    """How often each outcome was seen beforehand, in the shape of `probs`; one number is of all that are possible."""
+    counts = checks.non_negatives("pseudo_counts", pseudo_counts, ("...",) * np.ndim(pseudo_counts))
+    try:
+        spread = jnp.broadcast_to(counts.astype(probs.dtype), probs.shape)
+    except ValueError as error:
+        shapes = f"{np.shape(pseudo_counts)} to {tuple(probs.shape)}"
+        raise ValueError(f"pseudo_counts: expected arrays that broadcast to the shape of probs, {shapes}") from error
+    if counts.ndim == 0:
+        return Constant(jnp.where(probs > 0, spread, 0))
+    if checks.is_concrete(spread) and checks.is_concrete(probs):
+        wrong = (np.asarray(spread) > 0) & (np.asarray(probs) == 0)
+        if wrong.any():
+            k, c = np.argwhere(wrong)[0].tolist()
+            raise ValueError(
+                f"pseudo_counts: expected 0 for impossible outcomes, got {spread[k, c]:.6g} at ({k}, {c}), where probs "
+                "is 0; give it a small probability if it can happen"
+            )
+    return Constant(spread)
+
+
 def non_negative(name: str, array: Any) -> Array:
     """Numbers of at least zero, (K,) or (K, N)."""
     return checks.non_negatives(name, array, leading_axes(array))

@@ -9,13 +9,13 @@ import numpy as np
 from ssm import checks
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import symbols
+from ssm.emissions.bounded import dirichlet_counts, symbols
 from ssm.emissions.components import UNROLLED, weights_seen
 from ssm.likelihoods import ScaledLikelihood
 from ssm.linalg import row_times_matrix
-from ssm.logspace import log, ratio
-from ssm.parameters import Simplex, value
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.logspace import dot_log, log, ratio
+from ssm.parameters import Constant, Simplex, value
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
@@ -24,17 +24,34 @@ class Categorical(AbstractEmission):
 
     Hard zeros stay zero in training. Raises ValueError unless every row sums to one.
     M-step: probs[k, c] = Σ_t w_tk [y_t = c] / Σ_t w_tk (Rabiner 1989, eq. 40c).
+
+    `pseudo_counts`, one number for all symbols that are possible or an array that broadcasts to (K, C), is a Dirichlet
+    prior of concentrations 1 + pseudo_counts: that many observations beforehand. With a few of them no symbol becomes
+    impossible because it was not seen in training, which would make the evidence of new data -inf.
     """
 
     _probs: Simplex | Float[Array, "K C"]
+    _pseudo_counts: Constant | Float[Array, "K C"] | None
 
-    def __init__(self, probs: Array):
-        self._probs = Simplex.of(checks.probabilities("probs", probs, ("K", "C")))
+    def __init__(self, probs: Array, pseudo_counts: Array | float | None = None):
+        probs = checks.probabilities("probs", probs, ("K", "C"))
+        self._probs = Simplex.of(probs)
+        self._pseudo_counts = None if pseudo_counts is None else dirichlet_counts(pseudo_counts, probs)
 
     @property
     def probs(self) -> Float[Array, "K C"]:
         """Probability of each symbol in each state."""
         return value(self._probs)
+
+    @property
+    def pseudo_counts(self) -> Float[Array, "K C"] | None:
+        """Symbols beforehand: Dirichlet concentrations less one."""
+        return value(self._pseudo_counts)
+
+    def log_prior(self) -> Scalar:
+        """Σ_kc pseudo_counts log probs, up to a constant."""
+        prior = self.pseudo_counts
+        return jnp.zeros((), self.probs.dtype) if prior is None else dot_log(prior, self.probs)
 
     @property
     def num_states(self) -> int:
@@ -126,16 +143,19 @@ class Categorical(AbstractEmission):
         return jax.ops.segment_sum(weights_seen(weights, observed), ys, self.num_classes).T
 
     def fitted(self, sums: Float[Array, "K C"], frozen: frozenset[str] = frozenset()) -> "Categorical":
-        """Expected counts, normalised."""
+        """Expected counts, and those from before, normalised."""
+        if "probs" in frozen:
+            return self
+        prior = self.pseudo_counts
+        sums = sums if prior is None else sums + prior
         total = jnp.sum(sums, axis=1, keepdims=True)
-        probs = jnp.where(total > 0, ratio(sums, total), self.probs)
-        return Categorical(self.probs if "probs" in frozen else probs)
+        return Categorical(jnp.where(total > 0, ratio(sums, total), self.probs), prior)
 
     def restart(self, key: Key, ys: Int[Array, "M"], us: PyTree, observed: Bool[Array, "M"] | None) -> "Categorical":
         """`from_data`, on the symbols that are possible in each state."""
         new = Categorical.from_data(key, self.num_states, ys, observed, self.num_classes).probs
         kept = jnp.where(self.probs > 0, new, 0)
-        return Categorical(kept / jnp.sum(kept, axis=1, keepdims=True))
+        return Categorical(kept / jnp.sum(kept, axis=1, keepdims=True), self.pseudo_counts)
 
     def validate(self, ys: np.ndarray) -> None:
         """Symbols must lie in 0 .. C-1."""

@@ -76,7 +76,24 @@ class AbstractExponentialFamily(AbstractEmission):
     def log_likelihoods(
         self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
-        """One matrix product."""
+        """One matrix product, or term by term where its terms are so large that they round each other away."""
+        if self._fits_product is True:
+            return self._product(ys, observed)
+        one_by_one = lambda: self._one_by_one(ys, by_component(observed, ys))
+        if self._fits_product is False:
+            return one_by_one()
+        return jax.lax.cond(self._fits_product, lambda: self._product(ys, observed), one_by_one)
+
+    @property
+    def _fits_product(self) -> Bool[Array, ""] | bool:
+        """Whether the matrix product keeps the digits: it need not where counts or precisions are large."""
+        return True
+
+    def _one_by_one(self, ys: Float[Array, "T *event"], seen: Bool[Array, "T *event"] | None) -> Float[Array, "T K"]:
+        """The same densities by a formula that keeps them."""
+        raise NotImplementedError
+
+    def _product(self, ys: Float[Array, "T *event"], observed: Bool[Array, "T *parts"] | None) -> Float[Array, "T K"]:
         seen = observed if observed is not None and observed.ndim == ys.ndim else None
         there = lambda values: values if seen is None else jnp.where(seen, values, 0)
         rows = _side_by_side([there(s) for s in self._statistics(ys)])

@@ -14,8 +14,8 @@ from ssm.shapes import Array, Float
 
 # Of the typical (geometric mean) scale of the states; of that of all the data, which one far state may stretch; of a
 # mean, in epsilons; and in the covariances of components of unit variance, epsilons for each component.
-TYPICAL, WHOLE, ROUNDING, CONDITION = 1e-4, 1e-8, 8, 32
-ROUNDING_OF_LINES = 64  # a mean that is a sum of products
+TYPICAL, WHOLE, ROUNDING, CONDITION = 1e-4, 1e-8, 8.0, 32.0
+ROUNDING_OF_LINES = 64.0  # a mean that is a sum of products
 
 
 def checked_minimum(minimum_scale: float | None) -> float | None:
@@ -38,15 +38,16 @@ def smallest_scales(
     total = jnp.sum(count, axis=0)
     middle = ratio(jnp.sum(count * mean, axis=0), total)
     spread = jnp.sqrt(ratio(jnp.sum(count * (whole + (mean - middle) ** 2), axis=0), total))
-    lowest = WHOLE * or_size(spread, middle)
+    lowest = of_all(spread, middle, WHOLE)
     typical = jnp.exp(ratio(jnp.sum(count * jnp.log(jnp.maximum(jnp.sqrt(variance), lowest)), axis=0), total))
     told_apart = rounding * float(jnp.finfo(mean.dtype).eps) * jnp.sqrt(mean**2 + whole)
     return jnp.maximum(jnp.maximum(TYPICAL * typical, lowest), told_apart)
 
 
-def or_size(spread: Array, middle: Array) -> Array:
-    """A spread; where there is none the size of the constant that is always seen, and one where that is zero."""
-    return jnp.where(spread > 0, spread, jnp.where(middle == 0, 1, jnp.abs(middle)))
+def of_all(spread: Array, middle: Array, share: float) -> Array:
+    """A share of the standard deviation of all data; where they are constant, 1e-4 of what is always seen, or 1e-4."""
+    constant = spread <= float(jnp.finfo(middle.dtype).eps) * jnp.abs(middle)
+    return jnp.where(constant, TYPICAL * jnp.where(middle == 0, 1, jnp.abs(middle)), share * spread)
 
 
 def bounded_scale(

@@ -9,7 +9,8 @@ import numpy as np
 from jax.scipy.special import digamma
 
 from ssm import checks
-from ssm.distributions import Distribution, exponential, gamma
+from ssm.distributions import Distribution, exponential, gamma, keeps_digits, log_poisson
+from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
@@ -141,6 +142,19 @@ class Gamma(AbstractExponentialFamily):
 
     def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
         return on_support(ys > 0, ys, -jnp.log(jnp.where(ys <= 0, 1, ys)))
+
+    @property
+    def _fits_product(self) -> Bool[Array, ""]:
+        return jnp.all(keeps_digits(self.shape, self.shape.dtype))
+
+    def _one_by_one(self, ys: Float[Array, "T *event"], seen: Bool[Array, "T *event"] | None) -> Float[Array, "T K"]:
+        def density(y: Array, shape: Array, rate: Array) -> Array:
+            # shape / y times the Poisson probability of `shape` where rate y is expected
+            log_y = jnp.log(jnp.where(y > 0, y, 1))
+            value = jnp.log(shape) - log_y + log_poisson(shape, rate * y, jnp.log(rate) + log_y)
+            return on_support(y > 0, y, jnp.where(y > 0, value, 0))
+
+        return sum_components(density, (ys,), seen, self.shape, self.rate)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Independent positive numbers."""

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.distributions import Distribution, multinomial
+from ssm.distributions import Distribution, keeps_digits, log_poisson, multinomial
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import counts
-from ssm.emissions.components import by_component, weights_seen
+from ssm.emissions.bounded import counts, dirichlet_counts
+from ssm.emissions.components import by_component, sum_components, weights_seen
 from ssm.emissions.seeds import average, rows_of, spread_out
 from ssm.linalg import multiply
-from ssm.logspace import log, on_support, ratio
-from ssm.parameters import Simplex, value
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
+from ssm.logspace import dot_log, log, on_support, ratio
+from ssm.parameters import Constant, Simplex, value
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 
 @final
@@ -28,15 +28,18 @@ class Multinomial(AbstractEmission):
     counts that do not add up to `total` are impossible, with evidence -inf.
 
     M-step: Σ_t w_tk y_tn, normalised; missing counts at what is expected of them given the others, which climbs
-    (Dempster, Laird & Rubin 1977, section 1).
+    (Dempster, Laird & Rubin 1977, section 1). `pseudo_counts`, of outcomes, as of symbols in `Categorical`.
     """
 
     _probs: Simplex | Float[Array, "K N"]
+    _pseudo_counts: Constant | Float[Array, "K N"] | None
     total: int = eqx.field(static=True)
 
-    def __init__(self, total: int, probs: Array):
+    def __init__(self, total: int, probs: Array, pseudo_counts: Array | float | None = None):
         self.total = checks.positive_int("total", total)
-        self._probs = Simplex.of(checks.probabilities("probs", probs, ("K", "N")))
+        probs = checks.probabilities("probs", probs, ("K", "N"))
+        self._probs = Simplex.of(probs)
+        self._pseudo_counts = None if pseudo_counts is None else dirichlet_counts(pseudo_counts, probs)
         if self._probs.logits.shape[1] < 2:
             raise ValueError("probs: expected at least two outcomes (K, N), got one")
 
@@ -44,6 +47,16 @@ class Multinomial(AbstractEmission):
     def probs(self) -> Float[Array, "K N"]:
         """Probability of each outcome in each state."""
         return value(self._probs)
+
+    @property
+    def pseudo_counts(self) -> Float[Array, "K N"] | None:
+        """Outcomes beforehand: Dirichlet concentrations less one."""
+        return value(self._pseudo_counts)
+
+    def log_prior(self) -> Scalar:
+        """Σ_kn pseudo_counts log probs, up to a constant."""
+        prior = self.pseudo_counts
+        return jnp.zeros((), self.probs.dtype) if prior is None else dot_log(prior, self.probs)
 
     @property
     def num_states(self) -> int:
@@ -65,6 +78,9 @@ class Multinomial(AbstractEmission):
         counted = jnp.where(inside & seen, ys, 0)
         rest, left = self._rest(known, seen)
         fits = (rest >= 0) & ((rest == 0) | jnp.any(~seen, axis=1)) & jnp.all(inside | ~seen, axis=1)
+        if not keeps_digits(self.total, ys.dtype):
+            values = self._one_by_one(counted, seen, jnp.maximum(rest, 0), left)
+            return values + on_support(fits, jnp.sum(known, axis=1))[:, None]
         lgamma = jax.lax.lgamma
         whole = lgamma(jnp.asarray(self.total + 1, ys.dtype))
         ways = whole - jnp.sum(lgamma(counted + 1), axis=1) - lgamma(jnp.maximum(rest, 0) + 1)
@@ -75,6 +91,15 @@ class Multinomial(AbstractEmission):
         remaining = (rest > 0)[:, None]
         values = values + jnp.where(remaining, rest[:, None] * log(jnp.where(remaining, left, 1)), 0)
         return jnp.where(against, -jnp.inf, values) + base[:, None]
+
+    def _one_by_one(
+        self, counted: Float[Array, "T N"], seen: Bool[Array, "T N"], rest: Float[Array, "T"], left: Float[Array, "T K"]
+    ) -> Float[Array, "T K"]:
+        """As Poisson counts, given what they add up to: large terms of a product would round each other away."""
+        total = jnp.asarray(self.total, counted.dtype)
+        one = lambda y, probs: log_poisson(y, total * probs, jnp.log(total) + log(probs))
+        together = log_poisson(total, total, jnp.log(total))
+        return sum_components(one, (counted,), seen, self.probs) + one(rest[:, None], left) - together
 
     def _rest(self, known: Float[Array, "T N"], seen: Bool[Array, "T N"]) -> tuple[Array, Array]:
         """How many trials the missing outcomes took (T,), and their probability together (T, K)."""
@@ -106,11 +131,13 @@ class Multinomial(AbstractEmission):
         return multiply(weights.T, known) + self.probs * multiply(each.T, (~seen).astype(ys.dtype))
 
     def fitted(self, sums: Float[Array, "K N"], frozen: frozenset[str] = frozenset()) -> "Multinomial":
-        """Expected counts, normalised."""
+        """Expected counts, and those from before, normalised."""
         if "probs" in frozen:
             return self
+        prior = self.pseudo_counts
+        sums = sums if prior is None else sums + prior
         total = jnp.sum(sums, axis=1, keepdims=True)
-        return Multinomial(self.total, jnp.where(total > 0, ratio(sums, total), self.probs))
+        return Multinomial(self.total, jnp.where(total > 0, ratio(sums, total), self.probs), prior)
 
     def restart(
         self, key: Key, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M"] | None
@@ -118,7 +145,7 @@ class Multinomial(AbstractEmission):
         """`from_data`, on the outcomes that are possible in each state."""
         new = Multinomial.from_data(key, self.num_states, self.total, ys, observed).probs
         kept = jnp.where(self.probs > 0, new, 0)
-        return Multinomial(self.total, kept / jnp.sum(kept, axis=1, keepdims=True))
+        return Multinomial(self.total, kept / jnp.sum(kept, axis=1, keepdims=True), self.pseudo_counts)
 
     def validate(self, ys: np.ndarray) -> None:
         """Whole numbers 0 .. total."""

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.distributions import Distribution, poisson
+from ssm.distributions import Distribution, keeps_digits, log_poisson, poisson
 from ssm.emissions.bounded import NonNegative, counts, non_negative
+from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.logspace import log, on_support
@@ -55,6 +56,17 @@ class Poisson(AbstractExponentialFamily):
     def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
         inside = (ys >= 0) & (ys == jnp.round(ys))
         return on_support(inside, ys, -jax.lax.lgamma(jnp.where(inside, ys, 0) + 1))
+
+    @property
+    def _fits_product(self) -> Bool[Array, ""]:
+        return jnp.all(keeps_digits(self.rate, self.rate.dtype))
+
+    def _one_by_one(self, ys: Float[Array, "T *event"], seen: Bool[Array, "T *event"] | None) -> Float[Array, "T K"]:
+        def density(y: Array, rate: Array) -> Array:
+            inside = (y >= 0) & (y == jnp.round(y))
+            return on_support(inside, y, log_poisson(jnp.where(inside, y, 0), rate, log(rate)))
+
+        return sum_components(density, (ys,), seen, self.rate)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Independent counts."""

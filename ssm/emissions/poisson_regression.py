@@ -2,12 +2,11 @@
 
 from typing import final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.distributions import Distribution, poisson
+from ssm.distributions import Distribution, log_poisson, poisson
 from ssm.emissions.bounded import counts
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
@@ -44,8 +43,8 @@ class PoissonRegression(AbstractRegression):
         """y η - exp η - log y!, summed component by component."""
 
         def density(natural: Array, y: Array) -> Array:
-            base = on_support((y >= 0) & (y == jnp.round(y)), y, -jax.scipy.special.gammaln(y + 1))
-            return y * natural - jnp.exp(natural) + base
+            inside = (y >= 0) & (y == jnp.round(y))
+            return on_support(inside, y, log_poisson(jnp.where(inside, y, 0), jnp.exp(natural), natural))
 
         return sum_of_densities(density, ys, us, observed, self.weights, self.bias)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.emissions.floors import ROUNDING, TYPICAL, or_size
+from ssm.emissions.floors import of_all
 from ssm.shapes import Array, Bool, Float, Key, PyTree
 from ssm.trees import widen
 
@@ -53,9 +53,7 @@ def standard_deviation(ys: Float[Array, "M *event"], observed: Bool[Array, "M"])
 
 def starting_scale(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:
     """Standard deviations; of constants, 1e-4 of their size, or 1e-4."""
-    spread, middle = standard_deviation(ys, observed), average(ys, observed)
-    told_apart = ROUNDING * float(jnp.finfo(ys.dtype).eps) * jnp.abs(middle)
-    return jnp.where(spread > told_apart, spread, TYPICAL * or_size(jnp.zeros_like(middle), middle))
+    return of_all(standard_deviation(ys, observed), average(ys, observed), 1.0)
 
 
 def average(ys: Float[Array, "M *event"], observed: Bool[Array, "M"]) -> Float[Array, "*event"]:

@@ -9,7 +9,16 @@ import numpy as np
 from jax.scipy.special import i0e
 
 from ssm import checks
-from ssm.distributions import CircularMixture, Distribution, WeightedMixture, is_angle, resultant_length, von_mises
+from ssm.distributions import (
+    CircularMixture,
+    Distribution,
+    WeightedMixture,
+    is_angle,
+    keeps_digits,
+    resultant_length,
+    von_mises,
+)
+from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.located import leading_axes
 from ssm.emissions.roots import increasing_root
@@ -64,6 +73,18 @@ class VonMises(AbstractExponentialFamily):
 
     def _log_base(self, ys: Float[Array, "T *event"]) -> Array:
         return on_support(is_angle(ys), ys)
+
+    @property
+    def _fits_product(self) -> Bool[Array, ""]:
+        return jnp.all(keeps_digits(self.concentration, self.loc.dtype))
+
+    def _one_by_one(self, ys: Float[Array, "T *event"], seen: Bool[Array, "T *event"] | None) -> Float[Array, "T K"]:
+        def density(y: Array, loc: Array, concentration: Array) -> Array:
+            # κ (cos x - 1) = -2 κ sin²(x / 2)
+            value = -2 * concentration * jnp.sin((y - loc) / 2) ** 2 - jnp.log(2 * jnp.pi * i0e(concentration))
+            return on_support(is_angle(y), y, value)
+
+        return sum_components(density, (ys,), seen, self.loc, self.concentration)
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Distribution:
         """Independent angles."""
