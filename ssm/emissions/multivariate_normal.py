@@ -11,7 +11,7 @@ from ssm.distributions import Distribution, multivariate_normal, multivariate_no
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_roots, checked_minimum
 from ssm.emissions.located import AbstractLocated
-from ssm.emissions.scatter import Scatters
+from ssm.emissions.scatter import Scatters, scatters_of
 from ssm.emissions.seeds import rows_of, spread_out, starting_scale
 from ssm.emissions.whitened import residual_rows
 from ssm.linalg import multiply
@@ -81,12 +81,11 @@ class MultivariateNormal(AbstractLocated):
     ) -> Scatters:
         """Weighted counts, means and scatter matrices; missing components count by their conditional moments."""
         weights = weights_seen(weights, observed)
-        parts = observed if observed is not None and observed.ndim == 2 else None
+        if observed is None or observed.ndim == 1:
+            return scatters_of(weights.T, ys, jnp.mean(self.loc, axis=0))
 
         def one_state(weights: Float[Array, "M"], loc: Float[Array, "N"], covariance: Float[Array, "N N"]) -> Scatters:
-            if parts is None:
-                return Scatters.of(weights, ys)
-            completed, unseen = complete(weights, ys, parts, loc, covariance)
+            completed, unseen = complete(weights, ys, observed, loc, covariance)
             return Scatters.of(weights, completed).plus(unseen)
 
         return jax.vmap(one_state, (1, 0, 0))(weights, self.loc, self.covariance)

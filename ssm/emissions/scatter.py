@@ -4,16 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ssm.emissions.components import each_component, row_sums
+from ssm.emissions.components import UNROLLED, each_component, row_sums
 from ssm.emissions.floors import smallest_scales
 from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
-from ssm.shapes import Array, Float
+from ssm.shapes import Array, Flag, Float
 from ssm.trees import AbstractSums, widen
 
 # Around a first mean, and around the one that this corrects.
 PASSES = 2
+# Ten bits may be lost, and so much of the smallest variance of any direction: the likelihood loses the square of it.
+LARGEST_MOMENT, SHARE_LOST = 1024, 1e-3
 
 
 class Moments(AbstractSums):
@@ -118,6 +121,37 @@ def moments_of(
     begin = (centre + offset, scatter, second, jnp.zeros((), int))
     mean, scatter, _, _ = jax.lax.while_loop(lost, again, begin)
     return Moments(count, mean, jnp.maximum(scatter, 0))
+
+
+def scatters_of(columns: Float[Array, "K M"], ys: Float[Array, "M N"], centre: Float[Array, "N"]) -> Scatters:
+    """`Scatters` of K states, by one matrix product if that keeps the digits, else each around its own mean."""
+    one_by_one = lambda: jax.vmap(Scatters.of, (0, None))(columns, ys)
+    size = ys.shape[1]
+    if size > UNROLLED:
+        return one_by_one()
+    rows = (ys - centre).T
+    i, j = np.tril_indices(size)
+    sums = multiply_rows(columns, jnp.concatenate([jnp.ones_like(rows[:1]), rows, rows[i] * rows[j]]))
+    place = np.zeros((size, size), int)
+    place[i, j] = place[j, i] = np.arange(len(i))  # where the product of two components stands among the others
+    count, first, second = sums[:, 0], sums[:, 1 : size + 1], sums[:, size + 1 :][:, place]
+    offset = ratio(first, count[:, None])
+    scatter = second - first[:, :, None] * offset[:, None]
+    found = Scatters(count, centre + offset, scatter)
+    return jax.lax.cond(_keeps_digits(count, second, scatter), lambda: found, one_by_one)
+
+
+def _keeps_digits(count: Float[Array, "K"], second: Float[Array, "K N N"], scatter: Float[Array, "K N N"]) -> Flag:
+    """Whether what a difference of moments has lost is little, even beside the smallest variance of any direction."""
+    moments, variances = (jnp.diagonal(array, axis1=1, axis2=2) for array in (second, scatter))
+    known = (variances > 0) & (count > 0)[:, None]
+    scale = jnp.sqrt(jnp.where(known, variances, 1))
+    # In units of the standard deviations: rounding grows as moments are larger than variances.
+    smallest = jnp.min(jnp.linalg.eigvalsh(scatter / scale[:, :, None] / scale[:, None]), axis=1)
+    grown = jnp.max(moments / scale**2, axis=1)
+    lost = grown * float(jnp.finfo(scatter.dtype).eps)
+    kept = jnp.all(known, axis=1) & (grown <= LARGEST_MOMENT) & (SHARE_LOST * smallest >= lost)
+    return jnp.all(kept | (count == 0))
 
 
 def powers_of(
