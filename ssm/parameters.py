@@ -34,6 +34,9 @@ class AbstractParameter(eqx.Module):
     # Whether every stored number stands for one number of the value, so that single ones can be frozen.
     is_entrywise: ClassVar[bool] = False
 
+    # Whether numbers beyond VANISHED, either way, stand for values on a border.
+    has_borders: ClassVar[bool] = False
+
     def constrained(self) -> Any:
         """The value in the model's own units: an array, or itself where the recursions use the stored form."""
         raise unwritten(self)
@@ -46,11 +49,21 @@ class AbstractParameter(eqx.Module):
         """Which stored numbers are coordinates of the value: moving the others as well adds nothing; all by default."""
         return jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), self)
 
+    def settled(self) -> Self:
+        """With what lies within rounding of a border put onto it, where it no longer moves."""
+        is_part = lambda node: isinstance(node, AbstractParameter) and node is not self
+        return jax.tree.map(lambda part: part.settled() if is_part(part) else part, self, is_leaf=is_part)
+
     def moved_to(self, best: Any) -> Any:
         """`best`, which a fit made of this and which knows nothing of the borders of this one: as its parts say."""
         is_part = lambda node: isinstance(node, AbstractParameter) and node is not self
         move = lambda part, new: part.moved_to(new) if is_part(part) else new
         return jax.tree.map(move, self, best, is_leaf=is_part)
+
+
+def least(logs: Array) -> float:
+    """log ε: what differs from one by more than this factor adds nothing to it."""
+    return float(np.log(np.finfo(logs.dtype).eps))
 
 
 def numbered(leaf: Any) -> Int[np.ndarray, "..."]:
@@ -65,6 +78,8 @@ class Simplex(AbstractParameter):
     to are zeros for good as well, yet they count as free.
     """
 
+    has_borders: ClassVar[bool] = True
+
     logits: Float[Array, "*batch K"]
 
     def constrained(self) -> Float[Array, "*batch K"]:
@@ -76,6 +91,12 @@ class Simplex(AbstractParameter):
         logits = np.asarray(self.logits)
         likeliest = np.arange(logits.shape[-1]) == np.argmax(logits, axis=-1)[..., None]
         return Simplex((logits > IMPOSSIBLE / 2) & ~likeliest)
+
+    def settled(self) -> "Simplex":
+        """Outcomes that are an epsilon times less likely than the likeliest one have vanished."""
+        logits = self.logits
+        vanished = (logits < jnp.max(logits, axis=-1, keepdims=True) + least(logits)) & (logits > VANISHED)
+        return Simplex(jnp.where(vanished, jnp.asarray(VANISHED, logits.dtype), logits))
 
     def moved_to(self, best: "Simplex") -> "Simplex":
         """`best`, whose zeros are hard where they are here."""

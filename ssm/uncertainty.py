@@ -12,7 +12,7 @@ from ssm.compiling import compiled
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
 from ssm.freezing import Frozen, free_entries, frozen_names, leaf_names
-from ssm.parameters import AbstractCovariance, constrain, plain
+from ssm.parameters import VANISHED, AbstractCovariance, AbstractParameter, constrain, plain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
@@ -45,8 +45,8 @@ def standard_errors(
 
     Without `of`: the model's tree with a standard error in the place of every constrained parameter, so
     `errors.transition`, `errors.emission.scale`; zero for hard zeros and for what `frozen` (as in `ssm.fit`) covers.
-    Probabilities and variances that a fit drove to zero lie on the border, where this says nothing: zero, the others
-    beside them.
+    Probabilities, rates and variances that a fit drove to zero (within rounding, which the evidence does not feel) lie
+    on the border, where this says nothing: zero, the others beside them.
     A property that is worked out from several parameters needs `of`; the distribution of a stationary start is
     written out. With it: a tree like `of(model)`, such as `of=lambda model: model.transition[0, 1]`, where `model` has
     plain arrays. Infinite where the data do not say what the number is (a state that was never visited).
@@ -60,7 +60,10 @@ def standard_errors(
     boundary = {"mask": mask, "lengths": lengths, "starts": starts}
     values, slopes, inverse = _read(model, ys, inputs, boundary, _parameters if of is None else of, frozen, schedule)
     leaves, structure = jax.tree.flatten(values)
-    errors = [np.sqrt(_covariance(slope, inverse, diagonal=True)) for slope in slopes]
+    errors = [
+        np.sqrt(_covariance([slope], [leaf], inverse, diagonal=True))
+        for slope, leaf in zip(slopes, leaves, strict=True)
+    ]
     shaped = [jnp.asarray(error.reshape(v.shape), v.dtype) for error, v in zip(errors, leaves, strict=True)]
     return jax.tree.unflatten(structure, shaped)
 
@@ -85,8 +88,8 @@ def parameter_covariance(
     infinite and its covariances are NaN. Formula, source, other arguments and errors as in `ssm.standard_errors`.
     """
     boundary = {"mask": mask, "lengths": lengths, "starts": starts}
-    _, slopes, inverse = _read(model, ys, inputs, boundary, of, frozen, schedule)
-    return jnp.asarray(_covariance(np.concatenate(slopes), inverse), float_dtype(model))
+    values, slopes, inverse = _read(model, ys, inputs, boundary, of, frozen, schedule)
+    return jnp.asarray(_covariance(slopes, jax.tree.leaves(values), inverse), float_dtype(model))
 
 
 def _read(
@@ -104,16 +107,46 @@ def _read(
         raise TypeError(f"model: the evidence of a {type(model).__name__} is drawn, and its curvature is not exact")
     sequences = observe(model, ys, inputs, **boundary)
     count_observations(sequences)
-    entries = free_entries(model, frozen_names(model, frozen))
+    schedule = resolve(schedule, model)
+    model = _settled(model, sequences, schedule)
+    entries = jax.tree.map(np.logical_and, free_entries(model, frozen_names(model, frozen)), _inside(model))
     names = leaf_names(model)
     size = sum(int(mask.sum()) for mask in jax.tree.leaves(entries))
     centre = jnp.zeros(size, float_dtype(model))
     where = Places(tuple(tuple(np.flatnonzero(mask).tolist()) for mask in jax.tree.leaves(entries)))
-    gradient, curvature = _derivatives(centre, model, sequences, where, resolve(schedule, model))
+    gradient, curvature = _derivatives(centre, model, sequences, where, schedule)
     labels = [name for name, places in zip(names, where.indices, strict=True) for _ in places]
     inverse = _invert(np.asarray(gradient, float), np.asarray(curvature, float), labels, float_dtype(model))
     values, slopes = _slopes(centre, model, where, of)
-    return values, [np.asarray(slope, float).reshape(-1, size) for slope in jax.tree.leaves(slopes)], inverse
+    flat = [np.asarray(slope, float).reshape(slope.size // max(size, 1), size) for slope in jax.tree.leaves(slopes)]
+    return values, flat, inverse
+
+
+def _inside(model: Any) -> PyTree:
+    """The model's tree with a boolean array at each leaf: False at the numbers that stand for values on a border."""
+    has_borders = lambda node: isinstance(node, AbstractParameter) and node.has_borders
+    everywhere = lambda leaf: np.ones(np.shape(leaf), bool)
+    inside = lambda node: jax.tree.map(lambda leaf: np.abs(np.asarray(leaf)) < -VANISHED / 2, node)
+    return jax.tree.map(lambda n: (inside if has_borders(n) else everywhere)(n), model, is_leaf=has_borders)
+
+
+def _settled(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> Any:
+    """The model with what a fit drove to the border put there, as far as the evidence does not feel it.
+
+    Derivatives of log p at a p of 1e-170 are not finite, and what is left of its curvature is rounding.
+    """
+    is_parameter = lambda node: isinstance(node, AbstractParameter)
+    parts, structure = jax.tree.flatten(model, is_leaf=is_parameter)
+    before = None
+    for i, part in enumerate(parts):
+        settled = part.settled() if is_parameter(part) else part
+        if settled is part or eqx.tree_equal(settled, part):
+            continue
+        before = _objective(model, sequences, schedule) if before is None else before
+        moved = jax.tree.unflatten(structure, [*parts[:i], settled, *parts[i + 1 :]])
+        if abs(float(_objective(moved, sequences, schedule)) - float(before)) < NEAR:
+            parts[i], model = settled, moved
+    return model
 
 
 class Places(NamedTuple):
@@ -135,17 +168,20 @@ def _moved(model: Any, change: Float[Array, "P"], where: Places) -> Any:
 
 
 @compiled
+def _objective(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> Array:
+    """Log-evidence plus log-prior."""
+    plain = constrain(model)
+    total = jnp.sum(evidence_of(plain, sequences, schedule, fast=False))
+    return total + plain.log_prior().astype(total.dtype)
+
+
+@compiled
 def _derivatives(
     centre: Float[Array, "P"], model: Any, sequences: Sequences, where: Places, schedule: AbstractSchedule
 ) -> tuple[Float[Array, "P"], Float[Array, "P P"]]:
     """First and second derivatives of log-evidence plus log-prior."""
 
-    def objective(change: Float[Array, "P"]) -> Array:
-        moved = constrain(_moved(model, change, where))
-        total = jnp.sum(evidence_of(moved, sequences, schedule, fast=False))
-        return total + moved.log_prior().astype(total.dtype)
-
-    slope = jax.grad(objective)
+    slope = jax.grad(lambda change: _objective(_moved(model, change, where), sequences, schedule))
     return slope(centre), jax.jacfwd(slope)(centre)
 
 
@@ -172,12 +208,19 @@ class Inverse(NamedTuple):
     root: np.ndarray
     flat: np.ndarray
     rounding: float
+    epsilon: float
 
 
 def _invert(gradient: np.ndarray, curvature: np.ndarray, names: list[str], dtype: Any) -> Inverse:
     information = -(curvature + curvature.T) / 2
     if not np.isfinite(information).all():
-        raise FloatingPointError("the second derivatives of the log-evidence are not finite; use float64")
+        wrong = [name for name, row in zip(names, information, strict=True) if not np.isfinite(row).all()]
+        single = dtype == np.float32
+        raise FloatingPointError(
+            f"the second derivatives of the log-evidence by {', '.join(dict.fromkeys(wrong))} are not finite; "
+            + ("use float64 (jax_enable_x64), or " * single)
+            + "hold what lies on a border by frozen="
+        )
     rounding = float(np.sqrt(np.finfo(dtype).eps))
     # In units in which every parameter alone has information one, so that units do not count.
     own = np.abs(np.diagonal(information))
@@ -200,15 +243,24 @@ def _invert(gradient: np.ndarray, curvature: np.ndarray, names: list[str], dtype
             f"model: not at a maximum of the evidence, a step in {steepest} would gain {gains.sum():.3g} nats; {advice}"
         )
     directions = vectors / units[:, None]
-    return Inverse(directions[:, known] / np.sqrt(values[known]), directions[:, ~known], rounding)
+    return Inverse(
+        directions[:, known] / np.sqrt(values[known]), directions[:, ~known], rounding, float(np.finfo(dtype).eps)
+    )
 
 
-def _covariance(slopes: np.ndarray, inverse: Inverse, diagonal: bool = False) -> np.ndarray:
-    """slopes information⁻¹ slopesᵀ, or its diagonal; infinite for what moves in a direction without information."""
-    known, unknown = slopes @ inverse.root, slopes @ inverse.flat
-    size = np.abs(slopes) @ np.abs(inverse.flat)
-    unfixed = (np.abs(unknown) > 10 * inverse.rounding * size).any(axis=1) & (size > 0).any(axis=1)
+def _covariance(slopes: list[np.ndarray], values: list[Array], inverse: Inverse, diagonal: bool = False) -> np.ndarray:
+    """slopes information⁻¹ slopesᵀ, or its diagonal; infinite for what moves in a direction without information.
+
+    What moves by less than rounding of the numbers beside it, as what lies on a border does, does not move.
+    """
+    still = [
+        np.full(len(slope), inverse.epsilon * np.abs(v).max(initial=0)) for slope, v in zip(slopes, values, strict=True)
+    ]
+    along, limit = np.concatenate(slopes), np.concatenate(still)[:, None]
+    known, unknown = along @ inverse.root, along @ inverse.flat
+    size = np.abs(along) @ np.abs(inverse.flat)
+    unfixed = ((np.abs(unknown) > 10 * inverse.rounding * size) & (size > limit)).any(axis=1)
     if diagonal:
         return np.where(unfixed, np.inf, (known**2).sum(axis=1))
-    unknown_pair = np.where(np.eye(len(slopes), dtype=bool), np.inf, np.nan)
+    unknown_pair = np.where(np.eye(len(along), dtype=bool), np.inf, np.nan)
     return np.where(np.logical_or.outer(unfixed, unfixed), unknown_pair, known @ known.T)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.emissions.located import leading_axes
-from ssm.parameters import IMPOSSIBLE, AbstractParameter, Constant
+from ssm.parameters import IMPOSSIBLE, AbstractParameter, Constant, least
 from ssm.shapes import Array, Bool, Float
 
 
@@ -16,6 +16,7 @@ class Probability(AbstractParameter):
     """Probabilities of one of two outcomes each, stored as logits; used as logits, which know small and large ones."""
 
     is_entrywise: ClassVar[bool] = True
+    has_borders: ClassVar[bool] = True
 
     logits: Float[Array, "..."]
 
@@ -38,6 +39,11 @@ class Probability(AbstractParameter):
         """Logits that are infinite where an outcome is impossible."""
         return jnp.where(_is_hard(self.logits), jnp.inf * jnp.sign(self.logits), self.logits)
 
+    def settled(self) -> "Probability":
+        """0 and 1 are as near as an epsilon."""
+        border = jnp.asarray(-IMPOSSIBLE, self.logits.dtype) * jnp.sign(self.logits)
+        return Probability(jnp.where(jnp.abs(self.logits) > -least(self.logits), border, self.logits))
+
     @classmethod
     def of(cls, probs: Float[Array, "..."]) -> "Probability":
         """The parameter whose value is `probs`."""
@@ -51,12 +57,17 @@ class NonNegative(AbstractParameter):
     """A non-negative array, stored as its logarithm; zeros stay exactly zero."""
 
     is_entrywise: ClassVar[bool] = True
+    has_borders: ClassVar[bool] = True
 
     log: Float[Array, "..."]
 
     def constrained(self) -> Float[Array, "..."]:
         """exp(log)."""
         return jnp.exp(self.log)
+
+    def settled(self) -> "NonNegative":
+        """Means of counts below an epsilon are zero."""
+        return NonNegative(jnp.where(self.log < least(self.log), jnp.asarray(IMPOSSIBLE, self.log.dtype), self.log))
 
     @classmethod
     def of(cls, value: Float[Array, "..."]) -> "NonNegative":
