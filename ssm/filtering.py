@@ -86,6 +86,13 @@ def filter(
     sequence begins in a packed one; all with a leading B for a batch. `schedule` "auto", "sequential",
     "associative", "blocked", "fixed_point" or an object of `ssm.schedules`.
 
+    NaN means missing under `jit`, `vmap` and `grad`, too, where what is missing is looked for as the program runs: one
+    flag per step or component, which costs next to nothing; a `LinearGaussian`, for which flags are dear, is compiled
+    both ways and takes the fast one where nothing is missing. `missing=False` says that nothing is (except by `mask`
+    and `lengths`), and compiles one way alone. Under `jit` what would be an error elsewhere (a NaN then, an infinite
+    number, a gap in an `ARHMM`) ends in NaN: the evidence, beliefs from there on, and -1 for states that are decided or
+    drawn. What a family cannot emit has an evidence of -inf, or NaN.
+
     Raises ValueError or TypeError that names the argument when shapes, dtypes or values do not fit the model,
     and TypeError for a schedule that the model does not support.
     """
