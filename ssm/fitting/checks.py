@@ -32,11 +32,16 @@ def check_frozen(model: AbstractExpectation, frozen: tuple[str, ...]) -> None:
     trainable(model, frozen)
 
 
-def check_possible(model: AbstractRecursion, sequences: Sequences, log_probs: np.ndarray) -> None:
-    """Raise for an evidence of -inf, naming the first observation that the model rules out, or NaN."""
+def check_possible(
+    model: AbstractRecursion, sequences: Sequences, log_probs: np.ndarray, *, by_slopes: bool = True
+) -> None:
+    """Raise for an evidence of -inf, naming the first observation that the model rules out, or NaN.
+
+    What to do about the latter depends on whether the fit goes `by_slopes` or by M-steps.
+    """
     started = log_probs[:, 0]
     if np.isnan(started).all():
-        raise diverged()
+        raise diverged(by_slopes)
     if not np.isneginf(log_probs).any():
         return
     sequence, time = first_impossible(model, sequences)
@@ -47,12 +52,14 @@ def check_possible(model: AbstractRecursion, sequences: Sequences, log_probs: np
     )
 
 
-def diverged() -> FloatingPointError:
-    """What is raised where the evidence became NaN."""
-    return FloatingPointError(
-        "the log-evidence became NaN; scale the data to unit variance, or lower the learning rate "
-        "(ssm.SGD(max_grad_norm=1.0) bounds a step)"
+def diverged(by_slopes: bool = True) -> FloatingPointError:
+    """What is raised where the evidence became NaN, in a fit that goes by slopes, or by M-steps."""
+    remedy = (
+        "lower the learning rate (ssm.SGD(max_grad_norm=1.0) bounds a step)"
+        if by_slopes
+        else "use float64 (jax.config.update('jax_enable_x64', True)): an M-step ran out of digits"
     )
+    return FloatingPointError(f"the log-evidence became NaN; scale the data to unit variance, or {remedy}")
 
 
 def first_impossible(model: AbstractRecursion, sequences: Sequences) -> tuple[int, int]:

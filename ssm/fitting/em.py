@@ -52,7 +52,7 @@ class EM(eqx.Module):
             return iterate(state, sequences, validation, limit, tolerance, frozen)
 
         def check(before, history: np.ndarray, count: int) -> None:
-            check_possible(model, sequences, history[0, :, -count:])
+            check_possible(model, sequences, history[0, :, -count:], by_slopes=False)
             _check_monotone(job, history[0], history[2])
 
         def reached(state) -> tuple:
@@ -84,8 +84,9 @@ def _result(job: Job, course: Course) -> Fit:
     final, best = np.stack([reached, held_out]), int(best)
     if np.isnan(final[0]).all():
         raise ValueError(
-            "EM: the expected statistics are not finite, as of a state with a diffuse start that the data never "
-            "resolve, or of numbers too large; give such a state an initial variance, or use ssm.LBFGS()"
+            "EM: the expected statistics are not finite, as of numbers whose squares are too large for the precision "
+            "(scale the data, or use float64), or of a state with a diffuse start that the data never resolve (give it "
+            "an initial variance, or use ssm.LBFGS())"
         )
     after = np.concatenate([history[:2, :, 1:], final[..., None]], axis=-1)  # what an iteration reached enters the next
     for row, entered in zip(after[0], history[0], strict=True):
