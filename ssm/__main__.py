@@ -27,7 +27,14 @@ def parser() -> argparse.ArgumentParser:
         "saves the learning curves. Without --data: English letters, and the economy of the United States."
     )
     command = commands.add_parser("compare", help=about, description=details)
-    _add(command, "--data", Path, None, "FILE", "your own .txt (letters) or .csv (numeric columns; empty: missing)")
+    _add(
+        command,
+        "--data",
+        Path,
+        None,
+        "FILE",
+        "your own .txt (letters) or .csv (numbers; empty: missing)",
+    )
     _add(command, "--states", _positive, None, "K", "hidden states (default: 8 for the built-in letters, 3 otherwise)")
     _add(command, "--restarts", _positive, 4, "R", "starting points (default: %(default)s)")
     _add(command, "--iterations", _positive, 400, "I", "at most, for each fit (default: %(default)s)")

@@ -76,7 +76,10 @@ def test_both_methods_improve_and_the_seed_decides(tmp_path, capsys):
         ("latin.txt", "déjà vu".encode("latin-1"), "not UTF-8"),
         ("words.csv", "a,b\nx,y\nz,w\n", "no column of numbers"),
         ("ragged.csv", "a,b\n1,2\n3\n", "line 3 has 1 columns, line 1 has 2"),
-        ("infinite.csv", "a\n1\ninf\n2\n", "infinite"),
+        ("infinite.csv", "a\n1\ninf\n2\n", "line 3, column a: an infinite number"),
+        ("bad.csv", "a,b\n" + "1,2\n2,1\n" * 20 + "3,4x\n", "line 42, column b: expected a number, or nothing"),
+        ("thousands.csv", 'a,b\n"1,234",2\n5,1\n6,7\n', "line 2, column a: expected a number"),
+        ("dots.csv", "a;b\n1,5;2\n1.234;1\n6;7\n", "line 3, column a: expected a number"),
         ("constant.csv", "a\n" + "7\n" * 40, "constant"),
         ("hollow.csv", "a,b\n" + "1,\n2,\n" * 20 + "1,5\n", "fewer than two values"),
         ("tail.csv", "a,b\n" + "1,2\n2,1\n" * 20 + ",\n,\n" * 10, "nothing is observed in the last"),
@@ -140,6 +143,43 @@ def test_a_table_may_have_no_header(tmp_path):
 def test_a_line_without_values_is_a_time_step_without_values(tmp_path):
     np.testing.assert_array_equal(read(write(tmp_path / "t.csv", "\na\n1\n\n3\n\n")).ys, [[1], [np.nan], [3]])
     np.testing.assert_array_equal(read(write(tmp_path / "t.csv", "1,2\n,\n3,4\n")).ys, [[1, 2], [np.nan] * 2, [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "values", "about"),
+    [
+        ("date;a;b\n31.01.2001;1,5;2\n28.02.2001;;3\n31.03.2001;-,5;5\n", "a, b", [[1.5, 2], [np.nan, 3], [-0.5, 5]],
+         "columns used: a, b (decimal commas); index: date; empty cells, taken for missing: 1 of 6"),
+        ("a;b\n1.5;2\n3;1\n", "a, b", [[1.5, 2], [3, 1]], "columns used: a, b"),
+        ("a\tb\n1.5\t2,5\n3\t1\n", "b", None, ""),
+        (",a\n0,5\n1,3\n2,4\n", "a", [[5], [3], [4]], "columns used: a; index: unnamed column 1"),
+        ("year,a\n1990,5\n1991,3\n1995,4\n", "a", [[5], [3], [4]], "index: year"),
+        ("level,a\n1990,5\n1991,3\n1995,4\n", "level, a", [[1990, 5], [1991, 3], [1995, 4]], "used: level, a"),
+        ("s,a\n0.1,5\n0.2,3\n0.3,4\n", "a", [[5], [3], [4]], "index: s"),
+        ("a\n1\n2\n3\n", "a", [[1], [2], [3]], "columns used: a"),
+        ("q,a,x,y\n2001Q1,5,one,\n2001Q2,3,two,\n2001Q3,4,3,\n", "a", [[5], [3], [4]],
+         "index: q; left out, as they are text: x; left out, as they are empty: y"),
+        ("NA,NA\n1,2\n5,4\n", "column 1, column 2", [[np.nan] * 2, [1, 2], [5, 4]], "missing: 2 of 6"),
+        ("a,a\n1,2\n5,4\n", "a, a", [[1, 2], [5, 4]], "used: a, a"),
+    ],
+)  # fmt: skip
+def test_what_is_an_index_is_no_data_and_what_was_used_is_said(tmp_path, content, names, values, about):
+    if values is None:  # a decimal comma beside tabs makes a point in the same table a mistake
+        with pytest.raises(InputError, match=r"line 2, column a: expected a number"):
+            read(write(tmp_path / "t.csv", content))
+        return
+    data = read(write(tmp_path / "t.csv", content))
+    np.testing.assert_array_equal(data.ys, values)
+    assert data.name == f"t.csv: {names}"
+    assert about in data.about
+
+
+def test_what_was_used_is_printed(tmp_path, capsys):
+    lines = "".join(f"2001-01-{day:02};{day % 5},5;{'x' * day}\n" for day in range(1, 32))
+    path = write(tmp_path / "t.csv", "day;a;note\n" + lines)
+    assert main(["compare", "--data", str(path), "--out", str(tmp_path / "c.png"), *TINY]) == 0
+    said = "t.csv: columns used: a (decimal commas); index: day; left out, as they are text: note."
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):

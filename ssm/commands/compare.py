@@ -42,6 +42,7 @@ class Task(NamedTuple):
     ys: jax.Array
     cut: int
     states: int
+    about: str = ""
 
     @property
     def seen(self) -> np.ndarray:
@@ -92,6 +93,9 @@ def compare(options: Options) -> list[Row]:
         f"\nand the same model on the last {HELD_OUT:.0%}, held out. Series are standardised."
         "\nIterations and seconds are those of all starts together."
     )
+    for task in tasks:
+        if task.about:
+            print(task.about)
     plotting.learning_curves(curves).savefig(options.out)
     print(f"Learning curves: {options.out}")
     return rows
@@ -169,7 +173,7 @@ def _task(data: Data, states: int) -> Task:
     if total < FEWEST:
         raise InputError(f"{data.name}: {total} observations; at least {FEWEST} are needed")
     ys = jnp.asarray(data.ys if data.is_text else _standardise(data, cut))
-    task = Task(data.name, ys, cut, states)
+    task = Task(data.name, ys, cut, states, data.about)
     available = task.seen[:cut].sum()
     if states > available:
         raise InputError(f"--states {states}: more than the {available} observations of {data.name} to learn from")

@@ -1,15 +1,12 @@
 """The user's own files as arrays; every refusal is one line that says what came and what was expected."""
 
-import csv
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ssm.commands.table import TableError, read_table
 from ssm.datasets import letters
-
-MISSING = {"", "na", "n/a", "nan", "null", "."}
 
 
 class InputError(Exception):
@@ -21,6 +18,7 @@ class Data(NamedTuple):
 
     name: str
     ys: np.ndarray
+    about: str = ""  # what of the file was used
 
     @property
     def is_text(self) -> bool:
@@ -52,40 +50,9 @@ def _read_text(path: Path, content: str) -> Data:
 
 
 def _read_table(path: Path, content: str) -> Data:
-    """Numeric columns of a comma-separated table, with or without a header."""
+    """Columns of numbers."""
     try:
-        lines = list(enumerate(csv.reader(content.rstrip().splitlines()), 1))
-    except csv.Error as error:
-        raise InputError(f"{path}: not a comma-separated table ({error})") from error
-    first, width = next((line, len(row)) for line, row in lines if row)
-    # An empty line between others is a missing value of a single series, and nothing in a wider table.
-    numbered = [(line, row or [""]) for line, row in lines if row or (width == 1 and line > first)]
-    for line, row in numbered:
-        if len(row) != width:
-            raise InputError(f"{path}: line {line} has {len(row)} columns, line {first} has {width}")
-    rows = [row for _, row in numbered]
-    if all(math.isnan(_number(cell)) for cell in rows[0]):  # a header: nothing in it is a number
-        header, cells = rows[0], rows[1:]
-    else:
-        header, cells = [f"column {n + 1}" for n in range(width)], rows
-    columns = {name.strip(): [row[n] for row in cells] for n, name in enumerate(header)}
-    numeric = {name: column for name, column in columns.items() if _is_numeric(column)}
-    if not numeric:
-        raise InputError(f"{path}: no column of numbers in it")
-    ys = np.array([[_number(cell) for cell in column] for column in numeric.values()]).T
-    if np.isinf(ys).any():
-        raise InputError(f"{path}: an infinite number; leave a cell empty where the value is missing")
-    return Data(f"{path.name}: {', '.join(numeric)}", ys)
-
-
-def _is_numeric(column: list[str]) -> bool:
-    """Whether every cell is a number or missing, and at least one is a number."""
-    there = [cell for cell in column if cell.strip().lower() not in MISSING]
-    return bool(there) and not any(math.isnan(_number(cell)) for cell in there)
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+        table = read_table(content)
+    except TableError as error:
+        raise InputError(f"{path}: {error}") from error
+    return Data(f"{path.name}: {', '.join(table.names)}", table.values, f"{path.name}: {table.about}.")
