@@ -77,6 +77,32 @@ def _triangular_root_jvp(primals, tangents):
     return root, jnp.where(empty_pivots(root)[:, None], turned, jnp.tril(turned))
 
 
+@CustomDerivative
+def orthogonalised(matrix: Float[Array, "D J"]) -> tuple[Float[Array, "D D"], Float[Array, "J J"]]:
+    """L and an orthogonal Θ with M Θ = [L, 0], for J of at least D; pivots of either sign.
+
+    Unlike `triangular_root` it keeps small pivots as they come. By one QR factorisation of Mᵀ; the derivative leaves
+    out the directions of zero variance.
+    """
+    turn, upper = jnp.linalg.qr(matrix.T, mode="complete")
+    return upper[: matrix.shape[0]].T, turn
+
+
+@orthogonalised.defjvp
+def _orthogonalised_jvp(primals, tangents):
+    (matrix,), (change,) = primals, tangents
+    root, turn = orthogonalised(matrix)
+    # 1. dΘ = Θ Ω with antisymmetric Ω = [[A, B], [-Bᵀ, 0]].  2. With dM Θ = [Z, Y] then L A + Z = dL, L B + Y = 0.
+    size, moved = len(root), multiply(change, turn)
+    solved = solve_lower(root, moved)
+    upper = jnp.triu(solved[:, :size], 1)
+    within = upper.T - upper
+    across = -solved[:, size:]
+    corner = jnp.zeros((across.shape[1], across.shape[1]), root.dtype)
+    omega = jnp.block([[within, across], [-across.T, corner]])
+    return (root, turn), (moved[:, :size] + multiply(root, within), multiply(turn, omega))
+
+
 def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """The same L Lᵀ with every pivot on the diagonal: rows orthonormalised one after the other.
 
@@ -105,6 +131,17 @@ def empty_pivots(root: Float[Array, "D D"]) -> Bool[Array, "D"]:
     """Rows of a triangular root that add no variance beyond rounding to what the rows above explain."""
     spread = jnp.sqrt(jnp.sum(root**2, axis=1))
     return jnp.abs(_diagonal(root)) <= root.shape[0] * jnp.finfo(root.dtype).eps * spread
+
+
+def clear_pivots(ahead: Array, matrix: Array, root: Array, noise: Array) -> Bool[Array, "*M"]:
+    """Whether no row of a triangular root of [F L, Q½] lost more than half of its digits to what the others explain.
+
+    Measured by what it is a sum of, which may cancel. All (*M, D, D); a row that is a sum of nothing lost nothing.
+    """
+    spread = lambda root: jnp.sqrt(jnp.sum(root**2, axis=-1))
+    came_from = jnp.sum(jnp.abs(matrix) * spread(root)[..., None, :], axis=-1) + spread(noise)
+    pivots = jnp.abs(jnp.diagonal(ahead, axis1=-2, axis2=-1))
+    return jnp.all(pivots >= jnp.sqrt(jnp.finfo(root.dtype).eps) * came_from, axis=-1)
 
 
 def _diagonal(root: Float[Array, "D D"]) -> Float[Array, "D"]:

@@ -6,7 +6,8 @@ divide by no prediction (de Jong 1989; Durbin & Koopman 2012, section 4.4), so t
 there a reversed kernel multiplies by the inverse of dynamics that contract, and a long way back makes rounding as
 large as the states. But they subtract, which costs the digits of what the future knows better than the past by far;
 the kernels of Rauch, Tung & Striebel subtract nothing. So where much is subtracted, and while some states are diffuse,
-kernels lead back from the nearest later time where it is not.
+kernels lead back from the nearest later time where it is not. Where both lose digits, as where a state without noise is
+vague at first and certain later, orthogonal matrices lead back from the end (`ssm.recursions.orthogonal_smoothing`).
 """
 
 import dataclasses
@@ -21,9 +22,11 @@ from ssm.linalg import multiply_many
 from ssm.maps.slopes import Slope
 from ssm.recursions import costate
 from ssm.recursions.backward import backward_steps, walk_back
-from ssm.roots import semidefinite_root
+from ssm.recursions.costate import Seen
+from ssm.recursions.orthogonal_smoothing import whitened
+from ssm.roots import clear_pivots, semidefinite_root
 from ssm.schedules.base import AbstractSchedule
-from ssm.shapes import Array, Bool, Float
+from ssm.shapes import Array, Bool, Flag, Float
 from ssm.steps import Step
 from ssm.trees import select
 
@@ -33,23 +36,69 @@ LEAST_LEFT = 1 / 16
 
 def smoothed(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
     """p(x_t | y_{1:T}) (T, ...) of prepared steps, from the beliefs of the forward pass."""
-    after = costate.costates(model.seen(steps, predicted), steps, schedule)
-    return from_costates(model, steps, predicted, filtered, after, schedule)[0]
+    seen = model.seen(steps, predicted)
+    after = costate.costates(seen, steps, schedule)
+    return from_costates(model, steps, predicted, filtered, seen, after, schedule)[0]
 
 
 def from_costates(
-    model: Any, steps: Step, predicted: Any, filtered: Any, after: Slope, schedule: AbstractSchedule
+    model: Any, steps: Step, predicted: Any, filtered: Any, seen: Seen, after: Slope, schedule: AbstractSchedule
 ) -> tuple[Any, Bool[Array, "T"]]:
     """The same, from costates, and where these alone were enough."""
     root, exact = left(filtered.root, after.covariance)
     mean = costate.smoothed_means(Gaussian(filtered.mean, filtered.root), after)
     directly = dataclasses.replace(filtered, mean=mean, root=root)
     if isinstance(filtered, DiffuseGaussian):
-        exact = exact & ~jnp.any(filtered.loading != 0, axis=(-2, -1))
-    back = backward_steps(steps, predicted, _where(exact, directly, filtered))
+        exact = exact & ~is_diffuse(filtered)
+
+    known = _where(exact, directly, filtered)
+    ways = [
+        lambda: directly,
+        lambda: _by_kernels(model, steps, predicted, known, exact, schedule),
+        lambda: _turned(model, steps, predicted, filtered, seen, schedule),
+    ]
+    second = jnp.where(_kernels_hold(model, steps, predicted, filtered, exact), 1, 2)
+    return jax.lax.switch(jnp.where(jnp.all(exact), 0, second), ways), exact
+
+
+def _kernels_hold(model: Any, steps: Step, predicted: Any, filtered: Any, exact: Bool[Array, "T"]) -> Flag:
+    """Whether no kernel from a time that is not `exact` divides by what is next to nothing."""
+
+    def clear(root: Array, ahead: Array, u: Any) -> Flag:
+        matrix, _, noise = model._transition(u)
+        return clear_pivots(ahead, matrix, root, noise)
+
+    back = backward_steps(steps, predicted, filtered)
+    holds = exact | jax.vmap(clear)(filtered.root, back.u.predicted.root, back.u.u)
+    for nowhere in (back.first, back.padding):  # nothing leads back to there
+        holds = holds if nowhere is None else holds | nowhere
+    return jnp.all(holds.at[-1].set(True))
+
+
+def _by_kernels(model: Any, steps: Step, predicted: Any, known: Any, exact: Array, schedule: AbstractSchedule) -> Any:
+    """Through kernels from the nearest later time that is `exact`."""
+    back = backward_steps(steps, predicted, known)
     first = exact if back.first is None else exact | back.first
-    by_kernels = lambda: walk_back(model, dataclasses.replace(back, first=first), schedule)
-    return jax.lax.cond(jnp.all(exact), lambda: directly, by_kernels), exact
+    return walk_back(model, dataclasses.replace(back, first=first), schedule)
+
+
+def _turned(model: Any, steps: Step, predicted: Any, filtered: Any, seen: Seen, schedule: AbstractSchedule) -> Any:
+    """By orthogonal matrices, and through kernels to what is diffuse."""
+    stays = jnp.zeros(len(steps.t), bool) if steps.padding is None else steps.padding
+    if isinstance(filtered, Gaussian):
+        return _where(stays, filtered, whitened(model, steps, predicted, seen).smoothed())
+    vague = is_diffuse(filtered)
+    # What is predicted from a diffuse state has a root, and that is where a walk begins.
+    begins = jnp.concatenate([vague[:1], vague[:-1]])
+    known = whitened(model, steps, predicted, seen, begins).smoothed()
+    known = DiffuseGaussian(known.mean, known.root, jnp.zeros_like(filtered.loading))
+    start = _where(vague | stays, filtered, known)
+    return _by_kernels(model, steps, predicted, start, ~vague, schedule)
+
+
+def is_diffuse(filtered: DiffuseGaussian) -> Bool[Array, "T"]:
+    """When something was diffuse."""
+    return jnp.any(filtered.loading != 0, axis=(-2, -1))
 
 
 def left(root: Float[Array, "T D D"], after: Float[Array, "T D D"]) -> tuple[Float[Array, "T D D"], Bool[Array, "T"]]:

@@ -16,7 +16,7 @@ from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.relaxing import Backward, Relaxed, relax, weighted, where_moving
 from ssm.recursions.riccati import Closed
 from ssm.recursions.side_by_side import still
-from ssm.roots import semidefinite_root
+from ssm.roots import clear_pivots, semidefinite_root
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.trees import widen
 
@@ -36,7 +36,7 @@ class InLanes(WalkThere):
         means = self._walk_back(jnp.ones(self.split.count, self.problem.residual.dtype))[0].mean
         early = lambda: self._early_means(means, kernels, exact)
         mean = self.split.join(jax.lax.cond(jnp.all(exact), lambda: means, early))
-        holds = self.covariances.holds & self._holds(found) & self._know_more(found)
+        holds = self.covariances.holds & self._holds(found) & self._know_more(found) & self._clear()
         roots = roots[self._entries(found)]
         return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
 
@@ -91,7 +91,8 @@ class InLanes(WalkThere):
             transition_offset=self._flat(walked.slope, self._times(often).at[:, 0].set(0)),
             emission_offset=self._flat(walked.noise_slope, self._times(often)),
         )
-        return self._holds(found), slopes, self._expected_states(walked, found, behind, weights, often)
+        states, exact = self._expected_states(walked, found, behind, weights, often)
+        return self._holds(found) & (exact | self._clear()), slopes, states
 
     def _times(self, often: Float[Array, "B"]) -> Float[Array, "B T"]:
         return jnp.broadcast_to(often[:, None], (self.split.count, self.split.total))
@@ -103,11 +104,12 @@ class InLanes(WalkThere):
 
     def _expected_states(
         self, walked: Walked, found: Relaxed, behind: Array, weights: Float[Array, "M"], often: Float[Array, "B"]
-    ) -> States:
+    ) -> tuple[States, Flag]:
+        """And whether the costate knew all of them."""
         smoothed, spread, exact = self._states(walked.mean, found, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
         there = self._times(often) * self._real.astype(often.dtype)
-        return States(
+        states = States(
             self._flat(before(smoothed, self.split)),
             self._flat(smoothed),
             there.at[:, 0].set(0).reshape(-1),
@@ -117,6 +119,7 @@ class InLanes(WalkThere):
             jnp.sum(often),
             First.of(smoothed.head[0].T - self.problem.initial_mean, spread[0], often, exact[0]),
         )
+        return states, jnp.all(exact)
 
     def _states(
         self, state: Parts, found: Relaxed, behind: Float[Array, "M D D"]
@@ -186,6 +189,16 @@ class InLanes(WalkThere):
         gains, variances = self._entry_steps(found).gains, lambda root: jnp.sum(root**2, axis=-1)
         slack = jnp.sqrt(jnp.finfo(gains.root.dtype).eps) * variances(gains.prior)
         return jnp.all(jnp.diagonal(found.all, axis1=-2, axis2=-1) <= variances(gains.root) + slack)
+
+    def _clear(self) -> Flag:
+        """Whether reversed kernels lose no more than half of the digits at any step, dividing by a prediction.
+
+        Where states become certain, or a noise leaves a combination of them without any, they do.
+        """
+        system, (head, steady, *_) = self.problem.system, self.covariances
+        clear = lambda ahead, root: jnp.all(clear_pivots(ahead, system.transition, root, system.noise))
+        early = clear(head.gains.prior[1:], head.gains.root[:-1])
+        return early & clear(steady.gains.prior, steady.gains.root)
 
     def _entries(self, found: Relaxed) -> Int[Array, "B T"]:
         """The entry for each time: one each at the start and at the end, one for all between."""

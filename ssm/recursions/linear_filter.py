@@ -204,15 +204,16 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
 
     def walked_back(
         self, prepared: Step, predicted: Belief, filtered: Belief, schedule: Any
-    ) -> tuple[Sensitivities, Any]:
-        """Sensitivities, and the costate behind them, of prepared steps."""
+    ) -> tuple[Sensitivities, Any, Any]:
+        """Sensitivities of prepared steps, and behind them what was seen and the costate."""
         if isinstance(filtered, DiffuseGaussian):
             seen = jax.vmap(self._seen_diffusely)(prepared, predicted)
             after = costate.costates(seen, prepared, schedule, DiffuseCostate())
-            return diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying()), after
+            slopes = diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying())
+            return slopes, seen, after
         seen = self.seen(prepared, predicted)
         after = costate.costates(seen, prepared, schedule)
-        return costate.sensitivities(seen, after, filtered, prepared, self._varying()), after
+        return costate.sensitivities(seen, after, filtered, prepared, self._varying()), seen, after
 
     def first_order(self, steps: Step, sensitivities: Sensitivities) -> Scalar:
         """Every quantity times its sensitivity."""

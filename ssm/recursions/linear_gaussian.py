@@ -79,12 +79,12 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""
         prepared = self.prepare(steps)
-        slopes, after = self.walked_back(prepared, predicted, filtered, schedule)
+        slopes, seen, after = self.walked_back(prepared, predicted, filtered, schedule)
         if isinstance(filtered, DiffuseGaussian):
             smoothed, start, exact = smooth_backward(self, prepared, predicted, filtered, schedule), None, None
         else:
             start, beliefs = self.initial_mean, (predicted, filtered)
-            smoothed, exact = costate_smoothing.from_costates(self, prepared, *beliefs, after, schedule)
+            smoothed, exact = costate_smoothing.from_costates(self, prepared, *beliefs, seen, after, schedule)
         means, covariances = smoothed.mean, smoothed.covariance
         states = gaussian_statistics.states(steps, self.event_shape[0], means, covariances, start, exact)
         return gaussian_statistics.moments(self, steps.u, slopes, states)
