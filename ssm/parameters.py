@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.linalg import square
-from ssm.roots import semidefinite_root
+from ssm.roots import as_triangular, empty_pivots, semidefinite_root
 from ssm.shapes import Array, Bool, Float, Int, PyTree, Scalar
 from ssm.unwritten import unwritten
 
@@ -135,7 +135,7 @@ class AbstractCovariance(AbstractParameter):
     covariances need no special case and gradient steps can cross zero.
     """
 
-    root: eqx.AbstractVar[Float[Array, "*batch D D"]]  # what lies above its diagonal is not read
+    root: eqx.AbstractVar[Float[Array, "*batch D D"]]  # right of a pivot that is not zero it is not read
 
     def constrained(self) -> Self:
         """Itself: the recursions use the root, not the product."""
@@ -179,7 +179,10 @@ class AbstractCovariance(AbstractParameter):
 
 
 class Covariance(AbstractCovariance):
-    """A covariance without structure, stored as its root."""
+    """A covariance without structure, stored as its root.
+
+    A row without a pivot may go on to the right of the diagonal: so it comes to vary with the rows below.
+    """
 
     root: Float[Array, "*batch D D"]
 
@@ -190,8 +193,14 @@ class Covariance(AbstractCovariance):
 
     @property
     def lower(self) -> Float[Array, "*batch D D"]:
-        """The lower-triangular square root."""
-        return jnp.tril(self.root)
+        """The square root: lower-triangular once it is constrained, as `of` makes it."""
+        below = jnp.tril(self.root)
+        return jnp.where(empty_pivots(below)[..., None], self.root, below)
+
+    def constrained(self) -> "Covariance":
+        """With a root that is triangular."""
+        flat = self.lower.reshape(-1, *self.root.shape[-2:])
+        return Covariance(as_triangular(flat).reshape(self.root.shape))
 
     def fitted(self, root: Float[Array, "*batch D D"]) -> "Covariance":
         """That of this root."""

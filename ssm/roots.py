@@ -7,7 +7,7 @@ from jax.scipy.linalg import solve_triangular
 
 from ssm.derivatives import CustomDerivative
 from ssm.linalg import multiply
-from ssm.shapes import Array, Bool, Float
+from ssm.shapes import Array, Bool, Flag, Float
 from ssm.trees import widen
 
 # Inside a scan, up to these numbers of rows and of components no call of LAPACK is worth its microsecond.
@@ -127,10 +127,10 @@ def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
     return jax.lax.fori_loop(0, size, orthonormalise, (nothing, nothing))[1]
 
 
-def empty_pivots(root: Float[Array, "D D"]) -> Bool[Array, "D"]:
+def empty_pivots(root: Float[Array, "*M D D"]) -> Bool[Array, "*M D"]:
     """Rows of a triangular root that add no variance beyond rounding to what the rows above explain."""
-    spread = jnp.sqrt(jnp.sum(root**2, axis=1))
-    return jnp.abs(_diagonal(root)) <= root.shape[0] * jnp.finfo(root.dtype).eps * spread
+    spread = jnp.sqrt(jnp.sum(root**2, axis=-1))
+    return jnp.abs(_diagonal(root)) <= root.shape[-1] * jnp.finfo(root.dtype).eps * spread
 
 
 def clear_pivots(ahead: Array, matrix: Array, root: Array, noise: Array) -> Bool[Array, "*M"]:
@@ -144,9 +144,9 @@ def clear_pivots(ahead: Array, matrix: Array, root: Array, noise: Array) -> Bool
     return jnp.all(pivots >= jnp.sqrt(jnp.finfo(root.dtype).eps) * came_from, axis=-1)
 
 
-def _diagonal(root: Float[Array, "D D"]) -> Float[Array, "D"]:
+def _diagonal(root: Float[Array, "*M D D"]) -> Float[Array, "*M D"]:
     """As a sum, which is computed where it is needed; `jnp.diagonal` gathers."""
-    return jnp.sum(jnp.where(np.eye(root.shape[0], dtype=bool), root, 0), axis=0)
+    return jnp.sum(jnp.where(np.eye(root.shape[-1], dtype=bool), root, 0), axis=-2)
 
 
 def solve_lower(root: Float[Array, "D D"], right: Array) -> Array:
@@ -178,6 +178,7 @@ def _substituted(root: Float[Array, "D D"], right: Array) -> Array:
     return jnp.stack(solved)
 
 
+@CustomDerivative
 def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = covariance for any positive semi-definite matrix.
 
@@ -202,6 +203,42 @@ def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
             root = column(j, root)
         return root
     return jax.lax.fori_loop(0, size, column, root)
+
+
+@semidefinite_root.defjvp
+def _semidefinite_root_jvp(primals, tangents):
+    """A dL with dL Lᵀ + L dLᵀ = dC, wherever there is one: between rows without a pivot there is not.
+
+    No triangular root is continuous where a row has no pivot and one below it has: with g = (θ, 1), that of g gᵀ is
+    [[|θ|, 0], [sign θ, 0]], and [[0, 0], [0, 1]] at θ = 0. So dL of such a row goes on to the right of the diagonal.
+    """
+    (covariance,), (change,) = primals, tangents
+    root, change = semidefinite_root(covariance), (change + change.T) / 2
+    # Of the rows with a pivot, P, and without, E:  1. L_PP⁻¹ dL_PP is the lower half of L_PP⁻¹ dC_PP L_PP⁻ᵀ, M.
+    # 2. dL_EP = dC_EP L_PP⁻ᵀ - L_EP Mᵀ.
+    half = solve_lower(root, change)
+    whole = solve_lower(root, half.T)
+    lower = jnp.tril(whole, -1) + jnp.diag(jnp.diagonal(whole) / 2)
+    beside = half.T - multiply(root, lower.T)
+    return root, jnp.where(empty_pivots(root)[:, None], beside, multiply(root, lower))
+
+
+@CustomDerivative
+def as_triangular(roots: Float[Array, "M D D"]) -> Float[Array, "M D D"]:
+    """Triangular roots of M Mᵀ; where all are triangular already, themselves, and any change of them."""
+    return jax.lax.cond(_astray(roots), jax.vmap(_factorised), lambda roots: roots, roots)
+
+
+@as_triangular.defjvp
+def _as_triangular_jvp(primals, tangents):
+    every = jax.vmap(triangular_root)
+    turned = lambda root, change: jax.jvp(every, (root,), (change,))
+    return jax.lax.cond(_astray(*primals), turned, lambda *both: both, *primals, *tangents)
+
+
+def _astray(roots: Float[Array, "M D D"]) -> Flag:
+    """Whether there is something above a diagonal."""
+    return jnp.any(jnp.triu(roots, 1) != 0)
 
 
 def root_with_column(root: Float[Array, "D D"], column: Float[Array, "D"]) -> Float[Array, "D D"]:
