@@ -110,7 +110,7 @@ def unit_interval(name: str, array: object, axes: Sequence[str | int]) -> Array:
 
 
 def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:
-    """Symmetric and positive semi-definite in the last two axes, up to rounding."""
+    """Symmetric and positive semi-definite in the last two axes, up to rounding; NaN for others under `jit`."""
     array = real(name, array, axes)
     if array.shape[-1] != array.shape[-2]:
         raise ValueError(f"{name}: expected a square matrix, got shape {tuple(array.shape)}")
@@ -126,7 +126,17 @@ def covariance(name: str, array: object, axes: Sequence[str | int]) -> Array:
         lowest = np.linalg.eigvalsh(values).min()
         if lowest < -1e-5 * scale:
             raise ValueError(f"{name}: expected a positive semi-definite matrix, got an eigenvalue of {lowest:.6g}")
-    return array
+        return array
+    return semidefinite(array)
+
+
+def semidefinite(array: Array) -> Array:
+    """The same, or NaN for what is no covariance, by numbers that are not known yet."""
+    values = jax.lax.stop_gradient(array)
+    slack = 1e-5 * jnp.max(jnp.abs(values), initial=1e-30)
+    lopsided = jnp.max(jnp.abs(values - jnp.swapaxes(values, -1, -2)), initial=0) > slack
+    indefinite = jnp.min(jnp.linalg.eigvalsh(values), initial=0) < -slack
+    return jnp.where(lopsided | indefinite, jnp.nan, array)
 
 
 def positive_int(name: str, number: object) -> int:

@@ -65,8 +65,9 @@ def _fixed_lag_smooth(model, sequences, lag, schedule, key):
             """p(x_t | y_{1:t+l}), latest first, from p(x_{t+1} | y_{1:t+l})."""
             return predictions(Smoother(model), back, after)
 
-        smoothed = jax.lax.fori_loop(0, lag, sweep, reverse(saved.filtered))
-        return Smoothed(model.settle(reverse(smoothed)), total)
+        by_kernels = lambda: reverse(jax.lax.fori_loop(0, lag, sweep, reverse(saved.filtered)))
+        smoothed = model.lag_directly(prepared, saved.predicted, saved.filtered, lag, by_kernels)
+        return Smoothed(model.settle(smoothed), total)
 
     return over_sequences(one, sequences, key)
 

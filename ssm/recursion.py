@@ -7,6 +7,7 @@ so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A
 starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 
 import equinox as eqx
@@ -153,6 +154,12 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
     def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
         """Smoothed beliefs (T, ...) of prepared steps, where there is a better way than through reversed kernels."""
         return None
+
+    def lag(
+        self, steps: Step, predicted: Belief, filtered: Belief, lag: int, by_kernels: Callable[[], Belief]
+    ) -> Belief:
+        """p(x_t | y_{1:t+lag}) of prepared steps: through the reversed kernels, unless a member knows better."""
+        return by_kernels()
 
     def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
         """Paths (S, T, ...), as `smooth_directly`."""

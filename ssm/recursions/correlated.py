@@ -9,6 +9,7 @@ Koopman 2012, section 6.4): a linear-Gaussian model like any other, in which no 
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -60,15 +61,13 @@ def split(
     above = jnp.concatenate([wide(transition.matrix), wide(cross)], axis=-1)
     below = jnp.concatenate([wide(jnp.swapaxes(cross, -1, -2)), wide(emission.matrix)], axis=-1)
     joint = jnp.concatenate([above, below], axis=-2)
-    if checks.is_concrete(joint):
-        # Between noises of very unlike size only correlations show what is impossible.
-        spread = np.sqrt(np.diagonal(np.asarray(joint), axis1=-2, axis2=-1))
-        spread = np.where(spread > 0, spread, 1)
-        checks.covariance(
-            "cross_covariance: all correlations of both noises",
-            joint / (spread[..., None] * spread[..., None, :]),
-            ("...",) * joint.ndim,
-        )
+    # Between noises of very unlike size only correlations show what is impossible.
+    spread = jnp.sqrt(jnp.diagonal(jax.lax.stop_gradient(joint), axis1=-2, axis2=-1))
+    spread = jnp.where(spread > 0, spread, 1)
+    correlations = joint / (spread[..., None] * spread[..., None, :])
+    name = "cross_covariance: all correlations of both noises"
+    correlations = checks.covariance(name, correlations, ("...",) * joint.ndim)
+    joint = jnp.where(jnp.any(jnp.isnan(correlations)), jnp.nan, joint)
     loading = jnp.vectorize(solve_lower, signature="(d,d),(d,n)->(d,n)")(transition.lower, cross)
     own = Covariance.of(joint).lower[..., size:, size:]
     return CrossCovariance(jnp.swapaxes(loading, -1, -2)), Covariance(own)

@@ -11,6 +11,7 @@ vague at first and certain later, orthogonal matrices lead back from the end (`s
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,6 +62,19 @@ def from_costates(
     return jax.lax.switch(jnp.where(jnp.all(exact), 0, second), ways), exact
 
 
+def lagged(
+    model: Any, steps: Step, predicted: Gaussian, filtered: Gaussian, lag: int, by_kernels: Callable[[], Gaussian]
+) -> Gaussian:
+    """p(x_t | y_{1:t+lag}): through kernels where these hold, else by orthogonal matrices."""
+
+    def turned() -> Gaussian:
+        found = whitened(model, steps, predicted, model.seen(steps, predicted)).lagged(lag)
+        return found if steps.padding is None else _where(steps.padding, filtered, found)
+
+    nowhere = jnp.zeros(len(steps.t), bool)
+    return jax.lax.cond(_kernels_hold(model, steps, predicted, filtered, nowhere), by_kernels, turned)
+
+
 def _kernels_hold(model: Any, steps: Step, predicted: Any, filtered: Any, exact: Bool[Array, "T"]) -> Flag:
     """Whether no kernel from a time that is not `exact` divides by what is next to nothing."""
 
@@ -87,8 +101,8 @@ def _turned(model: Any, steps: Step, predicted: Any, filtered: Any, seen: Seen, 
     stays = jnp.zeros(len(steps.t), bool) if steps.padding is None else steps.padding
     if isinstance(filtered, Gaussian):
         return _where(stays, filtered, whitened(model, steps, predicted, seen).smoothed())
-    vague = is_diffuse(filtered)
-    # What is predicted from a diffuse state has a root, and that is where a walk begins.
+    vague = is_diffuse(predicted)
+    # What follows a diffuse prediction has a root, and that is where a walk begins.
     begins = jnp.concatenate([vague[:1], vague[:-1]])
     known = whitened(model, steps, predicted, seen, begins).smoothed()
     known = DiffuseGaussian(known.mean, known.root, jnp.zeros_like(filtered.loading))
@@ -96,9 +110,9 @@ def _turned(model: Any, steps: Step, predicted: Any, filtered: Any, seen: Seen, 
     return _by_kernels(model, steps, predicted, start, ~vague, schedule)
 
 
-def is_diffuse(filtered: DiffuseGaussian) -> Bool[Array, "T"]:
-    """When something was diffuse."""
-    return jnp.any(filtered.loading != 0, axis=(-2, -1))
+def is_diffuse(belief: DiffuseGaussian) -> Bool[Array, "T"]:
+    """When something is diffuse."""
+    return jnp.any(belief.loading != 0, axis=(-2, -1))
 
 
 def left(root: Float[Array, "T D D"], after: Float[Array, "T D D"]) -> tuple[Float[Array, "T D D"], Bool[Array, "T"]]:

@@ -1,6 +1,7 @@
 """The Kalman filter: what a linear-Gaussian system says of a state that is not seen, and of its own slopes."""
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import jax
@@ -95,6 +96,14 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         if steps.y is None:
             return None
         return costate_smoothing.smoothed(self, steps, predicted, filtered, schedule)
+
+    def lag_directly(
+        self, steps: Step, predicted: Belief, filtered: Belief, lag: int, by_kernels: Callable[[], Belief]
+    ) -> Belief:
+        """As `smooth_directly`, unless the start is diffuse."""
+        if isinstance(predicted, DiffuseGaussian) or isinstance(filtered, DiffuseGaussian):
+            return by_kernels()
+        return costate_smoothing.lagged(self, steps, predicted, filtered, lag, by_kernels)
 
     def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
         """By the simulation smoother, unless the start is diffuse; see `simulation`."""
