@@ -3,6 +3,8 @@
 Each is written for one instant; the verbs return them stacked, with leading axes (T, ...) or (B, T, ...).
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,9 +22,86 @@ class Categorical(eqx.Module):
 
     probs: Float[Array, "*batch K"]
 
+    @property
+    def log_probs(self) -> Float[Array, "*batch K"]:
+        """log p."""
+        return log(self.probs)
+
     def sample(self, key: Key) -> Int[Array, ""]:
         """One state."""
-        return jax.random.categorical(key, log(self.probs))
+        return jax.random.categorical(key, self.log_probs)
+
+    def moved(self, transition: Any, u: PyTree) -> "Categorical":
+        """One step later."""
+        return Categorical(transition.push(self.probs, u))
+
+
+class AbstractInner(eqx.Module):
+    """A form of a belief that recursions work on, and that verbs hand out as another (`handed_out`)."""
+
+    def plain(self) -> eqx.Module:
+        """What is handed out."""
+        raise NotImplementedError
+
+
+class LogCategorical(AbstractInner):
+    """A distribution over K states by its logarithms: a share of e^-1000 is kept, since data may come back to it."""
+
+    log_probs: Float[Array, "*batch K"]
+
+    @property
+    def probs(self) -> Float[Array, "*batch K"]:
+        """p."""
+        return jnp.exp(self.log_probs)
+
+    def sample(self, key: Key) -> Int[Array, ""]:
+        """One state."""
+        return jax.random.categorical(key, self.log_probs)
+
+    def moved(self, transition: Any, u: PyTree) -> "LogCategorical":
+        """One step later."""
+        push = eqx.filter_checkpoint(lambda transition, logs, u: transition.push_logs(logs, u))
+        return LogCategorical(push(transition, self.log_probs, u))
+
+    def plain(self) -> Categorical:
+        """Probabilities."""
+        return Categorical(self.probs)
+
+
+class Bracketed(AbstractInner):
+    """Probabilities from below, and no less than what each state has lost to numbers too small to be held.
+
+    Both are moved and reweighed by the same linear map, so `lost` says at every time how much of all that is likely
+    now would be there besides, had nothing been lost: the proof that the fast form needs.
+    """
+
+    probs: Float[Array, "*batch K"]
+    lost: Float[Array, "*batch K"]
+
+    @classmethod
+    def of(cls, belief: Categorical) -> "Bracketed":
+        """Probabilities that are exact."""
+        return cls(belief.probs, jnp.zeros_like(belief.probs))
+
+    @property
+    def least(self) -> float:
+        """What one product of the probabilities with a matrix and the likelihoods can lose of a state, and more."""
+        return 4.0 * (self.probs.shape[-1] + 2) * float(jnp.finfo(self.probs.dtype).tiny)
+
+    def moved(self, transition: Any, u: PyTree) -> "Bracketed":
+        """One step later."""
+        both = jax.vmap(lambda values: transition.push(values, u))(jnp.stack([self.probs, self.lost]))
+        return Bracketed(both[0], jax.lax.stop_gradient(both[1]) + self.least)
+
+    def plain(self) -> Categorical:
+        """The probabilities."""
+        return Categorical(self.probs)
+
+
+def handed_out(tree: PyTree) -> PyTree:
+    """Beliefs as verbs give them, wherever they are in a tree."""
+    inner = lambda node: isinstance(node, AbstractInner)
+    return jax.tree.map(lambda node: node.plain() if inner(node) else node, tree, is_leaf=inner)
 
 
 class Gaussian(eqx.Module):

@@ -1,7 +1,5 @@
 """The best path."""
 
-import jax.numpy as jnp
-
 from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.forward import beliefs
@@ -57,12 +55,10 @@ def _decode(model, sequences, schedule):
         if together(schedule, best, steps):
             return best.decode_side_by_side(steps, schedule)
         saved = beliefs(best, steps, schedule, None)
-        back = backward_steps(best.prepare(steps), saved.predicted, saved.filtered)
+        prepared = best.prepare(steps)
+        back = backward_steps(prepared, saved.predicted, saved.filtered)
         _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
-        # Moves into unobserved steps are not among the increments but still in the scores where a sequence ends.
-        ends = jnp.ones(1, bool) if steps.first is None else jnp.append(steps.first[1:], True)
-        scores = jnp.max(saved.filtered.values[-ends.shape[0] :], axis=1)
-        return path, jnp.sum(saved.log_evidence) + jnp.sum(jnp.where(ends, scores, 0))
+        return path, best.log_prob(prepared, path, saved.filtered, saved.log_evidence)
 
     path, log_prob = over_sequences(one, sequences, None, together=together(schedule, best, sequences.steps))
     return unless_nan(log_prob, path), log_prob

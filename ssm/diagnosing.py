@@ -12,10 +12,11 @@ from ssm.beliefs import Categorical
 from ssm.compiling import compiled
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.distributions import Tails, tails
-from ssm.forward import beliefs
-from ssm.logspace import finite_max, ratio
+from ssm.forward import Form, from_beliefs
+from ssm.logspace import finite_max
 from ssm.parameters import constrain
 from ssm.recursions.hmm import HMM
+from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.steps import Step
@@ -78,11 +79,14 @@ def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key
     model = constrain(model)
 
     def one(steps: Step, key: Key | None) -> Residuals:
-        expected = beliefs(model, steps, schedule, key, fast=not sequences.batched).predicted
+        return from_beliefs(residuals_of, model, steps, schedule, key)
+
+    def residuals_of(form: Form, saved: Saved) -> Residuals:
+        model, steps, expected = form.model, form.steps, saved.predicted
         prepared = model.prepare(steps)
         if kind == "ordinary":
-            others = expected.probs * _messages(model, prepared)
-            expected = Categorical(others / jnp.sum(others, axis=1, keepdims=True))
+            others = expected.log_probs + _messages(model, prepared)
+            expected = Categorical(jax.nn.softmax(others, axis=1))
         read_out = lambda belief, u, y: tails(model.emit(belief, u), y)
         found = _as_normal(jax.vmap(read_out)(expected, prepared.u, steps.y))
         return jax.tree.map(lambda z: jnp.where(_there(steps, z), z, jnp.nan), found)
@@ -91,17 +95,17 @@ def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key
 
 
 def _messages(model: HMM, prepared: Step) -> Float[Array, "T K"]:
-    """p(y_t+1 .. y_T | x_t), each row up to a factor: what the future says, whatever the present observation is."""
+    """log p(y_t+1 .. y_T | x_t), each row up to a constant: what the future says, whatever is observed at t."""
     values = prepared.y.values
-    start = jnp.ones_like(values[0])
+    start = jnp.zeros_like(values[0])
 
     def back(message: Float[Array, "K"], at: tuple) -> tuple[Float[Array, "K"], Float[Array, "K"]]:
         row, u, seen, first, padding = at
-        here = jnp.exp(row - finite_max(row)) * message
+        here = row - finite_max(row) + message
         if seen is not None:
             here = jnp.where(jnp.any(seen), here, message)
-        before = model.dynamics.pull(here, u)
-        before = ratio(before, jnp.sum(before))
+        before = model.dynamics.pull_logs(here, u)
+        before = before - finite_max(before)
         for nothing in (first, padding):  # no news of the past across a start, nor from padding
             before = before if nothing is None else jnp.where(nothing, start, before)
         return before, message

@@ -1,23 +1,69 @@
-"""The forward pass: steps through the driver, in the fast form where there is one and it holds."""
+"""The forward pass: steps through the driver, in the quick form where there is one and it holds."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.beliefs import handed_out
 from ssm.distributions import num_symbols
 from ssm.model import AbstractModel
 from ssm.recursion import AbstractRecursion
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
+from ssm.schedules.blocked import Blocked
 from ssm.schedules.sequential import Sequential
 from ssm.schedules.side_by_side import SideBySide, together
 from ssm.shapes import Array, Flag, Key, PyTree
 from ssm.steps import Step
 from ssm.trees import index
+
+
+class Form(NamedTuple):
+    """A model, the steps of one sequence as observed, and the form of both that is walked."""
+
+    model: Any
+    steps: Step
+    recursion: AbstractRecursion
+    prepared: Step
+
+    @classmethod
+    def quick(cls, model: Any, steps: Step) -> "Form":
+        """The cheaper one."""
+        return cls(model, steps, *model.quicken(steps))
+
+    @classmethod
+    def safe(cls, model: Any, steps: Step) -> "Form":
+        """The model itself."""
+        return cls(model, steps, model, model.prepare(steps))
+
+    def walk(
+        self, schedule: AbstractSchedule, key: Key | None, save: Callable[[Saved], PyTree], belief: Any = None
+    ) -> tuple[Any, Array, PyTree]:
+        """Last belief, in the form of the model, log p(y_t | y_<t) (T,), and what `save` kept."""
+        record = self.recursion.record
+
+        def both(saved: Saved) -> tuple[Array, PyTree]:
+            return saved.log_evidence, save(Saved(record(saved.predicted), record(saved.filtered), saved.log_evidence))
+
+        if belief is not None:
+            belief = self.recursion.resume(belief)
+        last, (log_evidence, kept) = scan(
+            self.recursion, self.prepared, schedule=schedule, belief=belief, key=key, save=both
+        )
+        return self.model.resume(record(last)), log_evidence, kept
+
+    def beliefs(self, schedule: AbstractSchedule, key: Key | None) -> Saved:
+        """The full record of a walk, in this form."""
+        if not self.recursion.predicts_at_once:
+            _, log_evidence, both = self.walk(schedule, key, lambda saved: (saved.predicted, saved.filtered))
+            return Saved(*both, log_evidence)
+        # Where predicting costs one matrix product for all times, it is left out of the loop and done after it.
+        _, log_evidence, filtered = self.walk(schedule, key, lambda saved: saved.filtered)
+        return Saved(predictions(self.recursion, self.prepared, filtered), filtered, log_evidence)
 
 
 def forward(
@@ -32,24 +78,18 @@ def forward(
 ) -> tuple[Any, Array, PyTree]:
     """Last belief, log p(y_t | y_<t) (T,), and what `save` kept, for a constrained model and steps as observed.
 
-    `fast=False` under `vmap`, where a `cond` would run both of its branches. Steps (B, T) only where `together`.
+    `fast=False` for one sequence under `vmap`, which is then not cut into lanes. Steps (B, T) only where `together`.
     """
-
-    def run(recursion: AbstractRecursion, prepared: Step) -> tuple[Any, Array, PyTree]:
-        both = lambda saved: (saved.log_evidence, save(saved))
-        last, (log_evidence, kept) = scan(recursion, prepared, schedule=schedule, belief=belief, key=key, save=both)
-        return last, log_evidence, kept
-
     if belief is None and together(schedule, model, steps, fast):
-        return where_it_holds(partial(_attempt, schedule, save), partial(_in_order, save, fast), (model, steps, key))
+        return where_it_holds(partial(_attempt, schedule, save), partial(_in_order, save), (model, steps, key))
     if type(model).event_kind is AbstractModel.event_kind:
         _check_real(model, steps, key)
-    quick = model.quicken(steps) if fast and isinstance(schedule, Sequential | SideBySide) else None
-    if quick is None:
-        return run(model, model.prepare(steps))
-    attempt = run(*quick)
-    # Preparing inside the branch: what only the safe form needs is neither computed nor kept otherwise.
-    return jax.lax.cond(jnp.isfinite(jnp.sum(attempt[1])), lambda: attempt, lambda: run(model, model.prepare(steps)))
+
+    def walk(form: Form, key: Key | None, belief: Any) -> tuple[Array, tuple]:
+        last, log_evidence, kept = form.walk(schedule, key, save, belief)
+        return log_evidence, (last, log_evidence, handed_out(kept))
+
+    return in_form(walk, model, steps, schedule, key, belief)
 
 
 def _check_real(model: AbstractRecursion, steps: Step, key: Key | None) -> None:
@@ -70,17 +110,89 @@ def nothing(saved: Saved) -> None:
 def beliefs(
     model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
 ) -> Saved:
-    """The full record of a forward pass.
+    """The full record of a forward pass, as verbs hand it out; arguments as in `forward`."""
+    if together(schedule, model, steps, fast):
+        save = lambda saved: (saved.predicted, saved.filtered)
+        _, log_evidence, both = forward(model, steps, schedule, key, save, fast=fast)
+        return Saved(*both, log_evidence)
+    return from_beliefs(lambda form, saved: saved, model, steps, schedule, key)
 
-    Where predicting costs one matrix product for all times, it is left out of the loop and done after it.
+
+def from_beliefs(
+    function: Callable[..., PyTree],
+    model: AbstractRecursion,
+    steps: Step,
+    schedule: AbstractSchedule,
+    key: Key | None,
+    *others: PyTree,
+) -> PyTree:
+    """function(form, saved, *others) of the full record of a walk, all in the quick form where that holds."""
+
+    def one(form: Form, key: Key | None, *others: PyTree) -> tuple[Array, PyTree]:
+        saved = form.beliefs(schedule, key)
+        return saved.log_evidence, handed_out(function(form, saved, *others))
+
+    return in_form(one, model, steps, schedule, key, *others)
+
+
+# -- two forms of one recursion -------------------------------------------------------------------------------
+
+
+def in_form(
+    function: Callable[..., tuple[Array, PyTree]],
+    model: AbstractRecursion,
+    steps: Step,
+    schedule: AbstractSchedule,
+    *others: PyTree,
+) -> PyTree:
+    """The second that `function(form, *others)` returns, in the quick form where the first is finite, else in the safe.
+
+    Whatever follows from a walk belongs into the function: a way back from beliefs of the one form is in that form.
     """
-    if not model.predicts_at_once:
-        save = lambda s: (s.predicted, s.filtered)
-        _, log_evidence, (predicted, filtered) = forward(model, steps, schedule, key, save, fast=fast)
-        return Saved(predicted, filtered, log_evidence)
-    _, log_evidence, filtered = forward(model, steps, schedule, key, lambda s: s.filtered, fast=fast)
-    ahead = lambda steps, filtered: predictions(model, model.prepare(steps), filtered)
-    return Saved(each_sequence(ahead, steps, filtered), filtered, log_evidence)
+    safe = lambda model, steps, *others: function(Form.safe(model, steps), *others)[1]
+    if not has_quick_form(model, schedule):
+        return safe(model, steps, *others)
+
+    def quick(model: AbstractRecursion, steps: Step, *others: PyTree) -> tuple[Flag, PyTree]:
+        log_evidence, found = function(Form.quick(model, steps), *others)
+        return jnp.isfinite(jnp.sum(log_evidence)), found
+
+    return either(quick, safe, (model, steps, *others))
+
+
+def has_quick_form(model: AbstractRecursion, schedule: AbstractSchedule) -> bool:
+    """Whether there is one to try: for walks in turn, since what is composed has no bound on what it loses."""
+    blocks = isinstance(schedule, Blocked) and isinstance(schedule.across, Sequential)
+    return model.is_quickened and (blocks or isinstance(schedule, Sequential | SideBySide))
+
+
+@eqx.filter_custom_jvp
+def either(
+    quick: Callable[..., tuple[Flag, PyTree]], safe: Callable[..., PyTree], operands: tuple[PyTree, ...]
+) -> PyTree:
+    """What `quick(*operands)` found if it says that this holds, else what `safe(*operands)` finds.
+
+    A loop that is run once or not at all, where a `cond` under `vmap` would run both for all.
+    """
+    holds, found = quick(*operands)
+    arrays, static = eqx.partition(found, eqx.is_array)
+
+    def again(carry: tuple[Flag, PyTree]) -> tuple[Flag, PyTree]:
+        return jnp.ones((), bool), eqx.filter(safe(*operands), eqx.is_array)
+
+    return eqx.combine(jax.lax.while_loop(lambda carry: ~carry[0], again, (holds, arrays))[1], static)
+
+
+@either.def_jvp
+def _either_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+    """Of the one that was taken; here, a choice that can be walked backwards."""
+    quick, safe, operands = primals
+
+    def chosen(*operands: PyTree) -> PyTree:
+        holds, found = quick(*operands)
+        return jax.lax.cond(holds, lambda: found, lambda: safe(*operands))
+
+    return eqx.filter_jvp(chosen, operands, tangents[2])
 
 
 # -- side by side ---------------------------------------------------------------------------------------------
@@ -116,14 +228,12 @@ def _attempt(
 
     def record(steps: Step, saved: Saved) -> tuple[Any, Array, PyTree]:
         if saved.predicted is None:
-            saved = saved._replace(predicted=predictions(model, model.prepare(steps), saved.filtered))
-        return index(saved.filtered, -1), saved.log_evidence, jax.vmap(save)(saved)
+            form = Form.quick(model, steps) if model.is_quickened else Form.safe(model, steps)
+            saved = saved._replace(predicted=predictions(form.recursion, form.prepared, saved.filtered))
+        return model.resume(index(saved.filtered, -1)), saved.log_evidence, jax.vmap(save)(saved)
 
     return holds, lambda: each_sequence(record, steps, saved)
 
 
-def _in_order(
-    save: Callable, fast: bool, model: AbstractRecursion, steps: Step, key: Key | None
-) -> tuple[Any, Array, PyTree]:
-    fast = fast and steps.t.ndim == 1
-    return each_sequence(lambda steps: forward(model, steps, Sequential(), key, save, fast=fast), steps)
+def _in_order(save: Callable, model: AbstractRecursion, steps: Step, key: Key | None) -> tuple[Any, Array, PyTree]:
+    return each_sequence(lambda steps: forward(model, steps, Sequential(), key, save), steps)

@@ -10,11 +10,11 @@ from ssm.checks import non_negative_int
 from ssm.compiling import compiled
 from ssm.data import needs_key, observe, over_sequences, where_missing
 from ssm.filtering import at, before_first, one_step
-from ssm.forward import beliefs
+from ssm.forward import Form, from_beliefs
 from ssm.parameters import constrain
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.backward import Smoother, backward_steps, smooth_backward
-from ssm.scan import everything, predictions, scan
+from ssm.scan import Saved, everything, predictions, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Int, Key, PyTree, Scalar
 from ssm.smoothing import Smoothed, check_reversible
@@ -55,8 +55,10 @@ def _fixed_lag_smooth(model, sequences, lag, schedule, key):
     model = constrain(model)
 
     def one(steps: Step, key: Key | None) -> Smoothed:
-        saved = beliefs(model, steps, schedule, key, fast=not sequences.batched)
-        prepared, total = model.prepare(steps), jnp.sum(saved.log_evidence)
+        return from_beliefs(smoothed, model, steps, schedule, key)
+
+    def smoothed(form: Form, saved: Saved) -> Smoothed:
+        model, prepared, total = form.model, form.prepared, jnp.sum(saved.log_evidence)
         if lag >= sequences.size - 1:
             return Smoothed(smooth_backward(model, prepared, saved.predicted, saved.filtered, schedule), total)
         back = reverse(backward_steps(prepared, saved.predicted, saved.filtered))
@@ -66,8 +68,8 @@ def _fixed_lag_smooth(model, sequences, lag, schedule, key):
             return predictions(Smoother(model), back, after)
 
         by_kernels = lambda: reverse(jax.lax.fori_loop(0, lag, sweep, reverse(saved.filtered)))
-        smoothed = model.lag_directly(prepared, saved.predicted, saved.filtered, lag, by_kernels)
-        return Smoothed(model.settle(smoothed), total)
+        found = model.lag_directly(prepared, saved.predicted, saved.filtered, lag, by_kernels)
+        return Smoothed(model.settle(found), total)
 
     return over_sequences(one, sequences, key)
 

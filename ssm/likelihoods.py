@@ -1,42 +1,42 @@
 """Two forms of log p(y_t | x_t = k), and what each does to a distribution over states."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
-from ssm.beliefs import Categorical
-from ssm.logspace import finite_max
+from ssm.beliefs import Bracketed, Categorical, LogCategorical
+from ssm.logspace import finite_max, log_sum
 from ssm.shapes import Array, Float, Scalar
 
 
 class LogLikelihood(eqx.Module):
-    """The safe form: exponentials are taken relative to the best state that is possible at all.
+    """The safe form: logarithms of everything, so that no state is lost that is possible at all.
 
-    With prior [1, 0] and log-likelihoods [-120, 0] a plain scaled recursion multiplies 1 · exp(-120) in
-    float32, gets zero and loses the sequence; shifted by the maximum over the support it loses nothing.
+    With prior [1, 0] and log-likelihoods [-120, 0] a plain scaled recursion multiplies 1 · exp(-120) in float32, gets
+    zero and loses the sequence; one that only ever keeps probabilities loses every state that data first speak
+    against and then for.
     """
 
     values: Float[Array, "*batch K"]
 
-    def reweigh(self, prior: Categorical) -> tuple[Categorical, Scalar]:
+    def reweigh(self, prior: Categorical | LogCategorical) -> tuple[LogCategorical, Scalar]:
         """Bayes' rule: the posterior, and log Σ_k prior_k exp(values_k).
 
         Where the observation is impossible the evidence is -inf and the prior is kept, so that later steps
         can still be told apart from this one.
         """
-        shift = finite_max(self.values, prior.probs > 0)
-        weights = prior.probs * jnp.exp(jnp.where(prior.probs > 0, self.values - shift, 0))
-        total = jnp.sum(weights)
-        impossible = total == 0
-        safe = jnp.where(impossible, 1, total)
-        posterior = jnp.where(impossible, prior.probs, weights / safe)
-        return Categorical(posterior), jnp.where(impossible, -jnp.inf, jnp.log(safe) + shift)
+        before = prior.log_probs
+        joint = jnp.where(before == -jnp.inf, -jnp.inf, before + self.values)
+        total = log_sum(joint)
+        impossible = total == -jnp.inf
+        return LogCategorical(jnp.where(impossible, before, joint - jnp.where(impossible, 0, total))), total
 
 
 class ScaledLikelihood(eqx.Module):
     """The fast form: exponentials taken for all times before the scan, relative to the best state of each row.
 
-    Wrong only where the states that are possible have almost no share of the best likelihood; there the
-    evidence is NaN, and the driver runs the safe form instead.
+    Probabilities that fall below the smallest number are lost. Where it cannot be shown that what they would have
+    become makes no difference to any answer, the evidence is NaN, and the driver runs the safe form instead.
     """
 
     weights: Float[Array, "*batch K"]
@@ -48,10 +48,12 @@ class ScaledLikelihood(eqx.Module):
         shift = finite_max(log_likelihoods)
         return cls(jnp.exp(log_likelihoods - shift[..., None]), shift)
 
-    def reweigh(self, prior: Categorical) -> tuple[Categorical, Scalar]:
+    def reweigh(self, prior: Bracketed) -> tuple[Bracketed, Scalar]:
         """Bayes' rule without a maximum inside the scan."""
         weights = prior.probs * self.weights
         total = jnp.sum(weights)
-        # A share below tiny^(1/3) (1e-13 in float32) could have pushed other states under the smallest number.
-        lowest = jnp.finfo(total.dtype).tiny ** (1 / 3)
-        return Categorical(weights / total), jnp.log(jnp.where(total > lowest, total, jnp.nan)) + self.shift
+        lost = jax.lax.stop_gradient((prior.lost * self.weights + prior.least) / total)
+        # Probabilities sum to one, so what is lost of all states is the share that every answer may be wrong by.
+        holds = (total > 0) & (jnp.sum(lost) <= 4 * jnp.finfo(total.dtype).eps)
+        log_evidence = jnp.log(jnp.where(holds, total, jnp.nan)) + self.shift
+        return Bracketed(weights / total, lost), log_evidence

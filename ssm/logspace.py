@@ -1,5 +1,6 @@
 """Logarithms and ratios that keep their gradients finite where a probability is exactly zero."""
 
+import jax
 import jax.numpy as jnp
 
 from ssm.shapes import Array
@@ -41,3 +42,16 @@ def finite_max(values: Array, where: Array | None = None, axis: int = -1) -> Arr
         values = jnp.where(where, values, -jnp.inf)
     highest = jnp.max(values, axis=axis)
     return jnp.where(highest == -jnp.inf, 0, highest)
+
+
+def log_sum(values: Array, axis: int = -1) -> Array:
+    """log Σ exp along an axis: -inf, with a zero gradient (not NaN), where all are -inf; NaN stays NaN."""
+    shift = jax.lax.stop_gradient(finite_max(values, axis=axis))
+    total = jnp.sum(jnp.exp(values - jnp.expand_dims(shift, axis)), axis=axis)
+    nothing = total == 0
+    return jnp.where(nothing, -jnp.inf, jnp.log(jnp.where(nothing, 1, total)) + shift)
+
+
+def log_multiply(left: Array, right: Array) -> Array:
+    """log(exp(left) @ exp(right)), of which no entry is lost."""
+    return log_sum(left[..., :, :, None] + right[..., None, :, :], axis=-2)

@@ -8,10 +8,11 @@ from ssm.arguments import as_array
 from ssm.checks import is_concrete
 from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences
-from ssm.forward import beliefs
+from ssm.forward import Form, from_beliefs
 from ssm.parameters import constrain
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.hmm import HMM
+from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
 from ssm.steps import Step
@@ -68,8 +69,10 @@ def _smooth_pairs(model, sequences, times, schedule):
     model = constrain(model)
 
     def one(steps: Step, key: None) -> Float[Array, "M K K"]:
-        saved = beliefs(model, steps, schedule, None, fast=not sequences.batched)
-        prepared = model.prepare(steps)
+        return from_beliefs(pairs, model, steps, schedule, None, times)
+
+    def pairs(form: Form, saved: Saved, times: Int[Array, "M"]) -> Float[Array, "M K K"]:
+        model, steps, prepared = form.model, form.steps, form.prepared
         smoothed = smooth_backward(model, prepared, saved.predicted, saved.filtered, schedule).probs
 
         def pair(t: Int[Array, ""]) -> Float[Array, "K K"]:

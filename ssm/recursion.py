@@ -80,13 +80,26 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """
         return self.update(prior, u, y, key=key)[0]
 
-    def quicken(self, steps: Step) -> "tuple[AbstractRecursion[Belief], Step] | None":
-        """A cheaper form of this recursion and its prepared steps, or None if there is none.
+    @property
+    def is_quickened(self) -> bool:
+        """Whether there is a cheaper form of this recursion, which `quicken` makes."""
+        return False
 
-        Its beliefs are the same; where it is not safe its increments must be NaN or infinite, and the driver
-        then runs this one.
+    def quicken(self, steps: Step) -> "tuple[AbstractRecursion[Any], Step]":
+        """The cheaper form and its prepared steps (T, ...).
+
+        What it keeps (`record`) are the same beliefs. Where they cannot be trusted its increments must be NaN or
+        infinite, and the driver then runs this one.
         """
-        return None
+        raise NotImplementedError
+
+    def record(self, belief: Belief) -> Any:
+        """What is kept of a belief: all of it, unless some is for the walk alone."""
+        return belief
+
+    def resume(self, kept: Any) -> Belief:
+        """The belief to walk on with, from what was kept, by this form of a recursion or by another."""
+        return kept
 
     def draw_state(self, prior: Belief, key: Key) -> Belief:
         """A prior that is certain of one state, drawn from it, for drawing sequences; a point is certain already."""

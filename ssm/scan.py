@@ -65,10 +65,11 @@ def scan(
 def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any) -> Any:
     """p(x_t | y_<t) at all times, from the filtered beliefs (T, ...) of a run that began with `init`."""
     walk, belief, steps = _prepare_walk(recursion, steps, None, None, everything, begin=0)
-    before = prepend(belief, index(filtered, slice(None, -1)))
+    before = prepend(belief, recursion.resume(index(filtered, slice(None, -1))))
+    prior = lambda belief, step: recursion.record(walk.prior(belief, step))
     if recursion.predicts_at_once:
-        return jax.vmap(walk.prior)(before, steps)
-    return jax.lax.map(lambda each: walk.prior(*each), (before, steps))
+        return jax.vmap(prior)(before, steps)
+    return jax.lax.map(lambda each: prior(*each), (before, steps))
 
 
 def _prepare_walk(

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from ssm.checks import positive_int
 from ssm.compiling import compiled
 from ssm.data import check_key, needs_key, observe, over_sequences, where_missing
-from ssm.forward import beliefs
+from ssm.forward import Form, from_beliefs
 from ssm.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
 from ssm.recursions.backward import PathSampler, backward_steps
-from ssm.scan import scan
+from ssm.scan import Saved, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.statistics import smooth_one, smooth_together
@@ -97,7 +97,7 @@ def _smooth(model, sequences, schedule, key):
         if all_at_once:
             smoothed, log_evidence = smooth_together(model, steps, schedule)
         else:
-            smoothed, log_evidence = smooth_one(model, steps, schedule, key, fast=not sequences.batched)
+            smoothed, log_evidence = smooth_one(model, steps, schedule, key)
         return Smoothed(smoothed, jnp.sum(log_evidence, axis=-1))
 
     return over_sequences(one, sequences, key, together=all_at_once)
@@ -110,18 +110,20 @@ def _posterior_sample(model, sequences, schedule, key, num_samples):
 
     def one(steps: Step, key: Key) -> PyTree:
         for_filter, for_paths = jax.random.split(key)
-        saved = beliefs(model, steps, schedule, for_filter, fast=not sequences.batched)
-        prepared = model.prepare(steps)
+        return from_beliefs(paths, model, steps, schedule, for_filter, for_paths)
+
+    def paths(form: Form, saved: Saved, key: Key) -> PyTree:
+        model, prepared = form.model, form.prepared
         log_prob = jnp.sum(saved.log_evidence)
-        paths = model.draw_directly(prepared, saved.predicted, saved.filtered, for_paths, num_samples)
-        if paths is not None:
-            return unless_nan(log_prob, paths)
+        directly = model.draw_directly(prepared, saved.predicted, saved.filtered, key, num_samples)
+        if directly is not None:
+            return unless_nan(log_prob, directly)
         back = backward_steps(prepared, saved.predicted, saved.filtered)
 
         def path(key: Key) -> PyTree:
             save = lambda saved: saved.filtered.state
             return scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save, backward=True)[1]
 
-        return unless_nan(log_prob, jax.vmap(path)(jax.random.split(for_paths, num_samples)))
+        return unless_nan(log_prob, jax.vmap(path)(jax.random.split(key, num_samples)))
 
     return over_sequences(one, sequences, key)

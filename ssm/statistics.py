@@ -14,14 +14,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.beliefs import handed_out
 from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences, where_missing
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
-from ssm.forward import beliefs, each_sequence, forward, nothing, where_it_holds
+from ssm.forward import (
+    Form,
+    each_sequence,
+    either,
+    forward,
+    from_beliefs,
+    has_quick_form,
+    in_form,
+    nothing,
+    where_it_holds,
+)
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, offers
 from ssm.recursions.backward import smooth_backward
-from ssm.scan import predictions
+from ssm.scan import Saved, predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
 from ssm.steps import Step
@@ -57,7 +68,7 @@ def _expected_statistics(model, sequences, schedule):
     model = constrain(model)
 
     def one(steps: Step, key: None) -> PyTree:
-        return statistics_of(model, steps, schedule, fast=not sequences.batched)[0]
+        return statistics_of(model, steps, schedule)[0]
 
     return over_sequences(one, sequences, None)
 
@@ -86,21 +97,23 @@ def _check_tractable(model: AbstractRecursion, verb: str) -> None:
 # -- inside jit -----------------------------------------------------------------------------------------------
 
 
-def statistics_of(
-    model: AbstractExpectation, steps: Step, schedule: AbstractSchedule, *, fast: bool = True
-) -> tuple[PyTree, Array]:
+def statistics_of(model: AbstractExpectation, steps: Step, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
     """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and one sequence as observed."""
-    saved = beliefs(model, steps, schedule, None, fast=fast)
-    return model.statistics(steps, saved.predicted, saved.filtered, schedule), saved.log_evidence
+
+    def counted(form: Form, saved: Saved) -> tuple[PyTree, Array]:
+        return form.model.statistics(form.steps, saved.predicted, saved.filtered, schedule), saved.log_evidence
+
+    return from_beliefs(counted, model, steps, schedule, None)
 
 
-def smooth_one(
-    model: Any, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
-) -> tuple[Any, Float[Array, "T"]]:
+def smooth_one(model: Any, steps: Step, schedule: AbstractSchedule, key: Key | None) -> tuple[Any, Float[Array, "T"]]:
     """Smoothed beliefs (T, ...) and log p(y_t | y_<t), for a constrained model and one sequence as observed."""
-    saved = beliefs(model, steps, schedule, key, fast=fast)
-    back = smooth_backward(model, model.prepare(steps), saved.predicted, saved.filtered, schedule)
-    return back, saved.log_evidence
+
+    def smoothed(form: Form, saved: Saved) -> tuple[Any, Array]:
+        back = smooth_backward(form.model, form.prepared, saved.predicted, saved.filtered, schedule)
+        return back, saved.log_evidence
+
+    return from_beliefs(smoothed, model, steps, schedule, key)
 
 
 def evidence_of(
@@ -158,8 +171,7 @@ def _there(both: tuple[Any, Step], schedule: AbstractSchedule, fast: bool) -> tu
     if together(schedule, model, steps, fast):
         log_evidence, walk = _walk_together(model, steps, schedule)
         return jnp.sum(log_evidence, axis=-1), walk
-    _, log_evidence, filtered = forward(model, steps, schedule, None, lambda saved: saved.filtered, fast=fast)
-    return jnp.sum(log_evidence), filtered
+    return _walk(model, steps, schedule)
 
 
 def _slope(
@@ -171,8 +183,7 @@ def _slope(
     if side_by_side:
         sensitivities = _slope_together(model, steps, found, schedule, cotangent)
     else:
-        predicted = predictions(model, model.prepare(steps), found)
-        sensitivities = model.sensitivities(steps, predicted, found, schedule)
+        sensitivities = _sensitivities(model, steps, schedule, found)
     moving = jax.tree.map(lambda move: move is not None, moves, is_leaf=lambda move: move is None)
     free, still = eqx.partition(both, moving)
 
@@ -198,6 +209,47 @@ def _product(slope: PyTree, moves: PyTree, like: Array) -> Array:
     return sum(jax.tree.leaves(products), start=jnp.zeros((), like.dtype))
 
 
+class _There(NamedTuple):
+    """What a walk in order leaves for the way back: filtered beliefs, and whether it was the quick form's."""
+
+    filtered: Any
+    is_quick: Flag
+
+
+def _walk(model: AbstractDifferentiable, steps: Step, schedule: AbstractSchedule) -> tuple[Scalar, _There]:
+    """log p(y_{1:T}) of one sequence, and the walk there."""
+    quickens = has_quick_form(model, schedule)
+
+    def one(form: Form) -> tuple[Array, tuple[Scalar, _There]]:
+        _, log_evidence, filtered = form.walk(schedule, None, lambda saved: saved.filtered)
+        kept = handed_out(filtered) if quickens else filtered
+        return log_evidence, (jnp.sum(log_evidence), _There(kept, jnp.asarray(form.recursion is not form.model)))
+
+    return in_form(one, model, steps, schedule)
+
+
+def _sensitivities(model: AbstractDifferentiable, steps: Step, schedule: AbstractSchedule, there: _There) -> PyTree:
+    """Sensitivities of one sequence, from the walk there, or, where that was the safe form's, from a new one."""
+
+    def back(form: Form, predicted: Any, filtered: Any) -> PyTree:
+        return form.model.sensitivities(form.steps, predicted, filtered, schedule)
+
+    def from_there(form: Form, there: _There) -> PyTree:
+        return back(form, predictions(form.recursion, form.prepared, there.filtered), there.filtered)
+
+    def quick(model: AbstractDifferentiable, steps: Step, there: _There) -> tuple[Flag, PyTree]:
+        return there.is_quick, from_there(Form.quick(model, steps), there)
+
+    def safe(model: AbstractDifferentiable, steps: Step, there: _There) -> PyTree:
+        form = Form.safe(model, steps)
+        saved = form.beliefs(schedule, None)
+        return back(form, saved.predicted, saved.filtered)
+
+    if not has_quick_form(model, schedule):
+        return from_there(Form.safe(model, steps), there)
+    return either(quick, safe, (model, steps, there))
+
+
 # -- side by side ---------------------------------------------------------------------------------------------
 
 
@@ -217,8 +269,7 @@ def _walk_together(
         return walk.holds, lambda: log_evidence
 
     def in_order(model: AbstractDifferentiable, steps: Step, walk: _Walk, log_evidence: Array) -> Array:
-        fast = steps.t.ndim == 1
-        return each_sequence(lambda steps: forward(model, steps, Sequential(), None, nothing, fast=fast)[1], steps)
+        return each_sequence(lambda steps: forward(model, steps, Sequential(), None, nothing)[1], steps)
 
     # What was found goes past the choice, which would copy it: where it does not hold, it is not read.
     walk, log_evidence = _walked((model, steps), schedule)
@@ -251,12 +302,10 @@ def _slope_together(
         return walk.holds & holds, lambda: sensitivities
 
     def in_order(model: AbstractDifferentiable, steps: Step, walk: _Walk, often: Any) -> PyTree:
-        fast = steps.t.ndim == 1
+        def back(form: Form, saved: Saved) -> PyTree:
+            return form.model.sensitivities(form.steps, saved.predicted, saved.filtered, Sequential())
 
-        def one(steps: Step) -> PyTree:
-            saved = beliefs(model, steps, Sequential(), None, fast=fast)
-            return model.sensitivities(steps, saved.predicted, saved.filtered, Sequential())
-
+        one = lambda steps: from_beliefs(back, model, steps, Sequential(), None)
         return model.arrange_sensitivities(each_sequence(one, steps), steps, schedule, often)
 
     return where_it_holds(attempt, in_order, (model, steps, walk, often))
@@ -272,7 +321,6 @@ def smooth_together(
         return holds, lambda: (smoothed, log_evidence)
 
     def in_order(model: AbstractReversibleRecursion, steps: Step) -> tuple[Any, Array]:
-        fast = steps.t.ndim == 1
-        return each_sequence(lambda steps: smooth_one(model, steps, Sequential(), None, fast=fast), steps)
+        return each_sequence(lambda steps: smooth_one(model, steps, Sequential(), None), steps)
 
     return where_it_holds(attempt, in_order, (model, steps))

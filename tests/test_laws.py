@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from zoo import Member
 
 import ssm
+from ssm.beliefs import handed_out
 from ssm.data import observe
 from ssm.parameters import constrain
 from ssm.recursions.viterbi import Viterbi
@@ -73,7 +74,7 @@ def draw_case(data: st.DataObject, member: Member, total: int, *lead: int, compo
 
 def readable(belief: Any) -> Any:
     """Numbers that do not depend on how a belief is stored: a square root has more than one form."""
-    return (belief.mean, belief.covariance) if hasattr(belief, "covariance") else belief
+    return (belief.mean, belief.covariance) if hasattr(belief, "covariance") else handed_out(belief)
 
 
 def assert_close(actual: Any, expected: Any, **tolerance: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssm.beliefs import Categorical, Gaussian, Point
+from ssm.beliefs import Categorical, Gaussian, LogCategorical, Point
 from ssm.maps import AffineMap, DiagonalAffineMap, GaussianKernel, GaussianMap, MarkovMap
 from ssm.maps.max_plus import MaxPlusMap, Scores
 
@@ -68,8 +68,8 @@ def diagonal(rng: np.random.Generator) -> DiagonalAffineMap:
     return DiagonalAffineMap(*map(jnp.asarray, rng.normal(size=(2, SIZE))))
 
 
-def distribution(rng: np.random.Generator) -> Categorical:
-    return Categorical(jnp.asarray(rng.dirichlet(np.ones(SIZE))))
+def distribution(rng: np.random.Generator) -> LogCategorical:
+    return LogCategorical(jnp.log(jnp.asarray(rng.dirichlet(np.ones(SIZE)))))
 
 
 def normal(rng: np.random.Generator) -> Gaussian:

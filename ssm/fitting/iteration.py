@@ -73,7 +73,6 @@ def iterate(
 def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone: bool) -> tuple[PyTree, Any]:
     """One E-step and one M-step: the next model, the evidence of this one, and the sum of its terms' sizes."""
     plain = constrain(model)
-    fast = alone and not sequences.batched
     schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
 
     def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Any]:
@@ -83,7 +82,7 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
         return moved(model, best, frozen), sums
 
     def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
-        return statistics_of(plain, steps, schedule, fast=fast)
+        return statistics_of(plain, steps, schedule)
 
     if together(schedule, plain, sequences.steps):
         # The M-step inside the branches: what they hand out is then a model, not the statistics of all times.

@@ -89,7 +89,7 @@ def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Arr
     batch = Sequences(index(whole.sequences.steps, order), True)
 
     def one(steps: Step, key: None) -> tuple[PyTree, Array]:
-        return statistics_of(plain, steps, resolve("auto", plain), fast=False)
+        return statistics_of(plain, steps, resolve("auto", plain))
 
     statistics, log_evidence = over_sequences(one, batch, None)
     dtype = log_evidence.dtype

@@ -26,8 +26,9 @@ class MaxPlusMap(AbstractMap[Scores]):
     matrix: Float[Array, "K K"]
 
     def then(self, second: "MaxPlusMap") -> "MaxPlusMap":
-        """max_k (M₁ᵢₖ + M₂ₖⱼ)."""
-        return MaxPlusMap(jnp.max(self.matrix[:, :, None] + second.matrix[None], axis=1))
+        """max_k (M₁ᵢₖ + M₂ₖⱼ), shifted so that the largest entry is 0: scores relative to it stay accurate."""
+        both = jnp.max(self.matrix[:, :, None] + second.matrix[None], axis=1)
+        return MaxPlusMap(both - best_score(both))
 
     def apply(self, belief: Scores) -> Scores:
         """Move the scores on."""
@@ -44,7 +45,7 @@ class MaxPlusMap(AbstractMap[Scores]):
         return MaxPlusMap(jnp.broadcast_to(belief.values, self.matrix.shape))
 
 
-def best_score(values: Float[Array, "K"]) -> Float[Array, ""]:
+def best_score(values: Float[Array, "..."]) -> Float[Array, ""]:
     """The maximum, or 0 where no path is possible, as something to subtract."""
     highest = jnp.max(values)
     return jnp.where(highest == -jnp.inf, 0, highest)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm import checks
-from ssm.beliefs import Categorical
+from ssm.beliefs import Bracketed, Categorical
 from ssm.checks import is_concrete
 from ssm.distributions import Distribution
 from ssm.emissions.multivariate_linear_regression import MultivariateLinearRegression
@@ -182,31 +182,44 @@ class ARHMM(AbstractExpectation[Regime]):
         known = self.chain.prepare(self._lagged(steps)).u
         return dataclasses.replace(steps, u=Known(None, known.transition))
 
+    @property
+    def is_quickened(self) -> bool:
+        """Always."""
+        return True
+
     def quicken(self, steps: Step) -> tuple[QuickARHMM, Step]:
         """The chain on the table of all times, for sequences that are here from their start."""
         lagged = self._lagged(steps)
         chain, quick = self.chain.quicken(lagged)
-        return QuickARHMM(self, chain), dataclasses.replace(quick, y=Evidence(steps.y, lagged.u, quick.y))
+        return QuickARHMM(self, chain, self.past[::-1]), dataclasses.replace(
+            quick, y=Evidence(steps.y, lagged.u, quick.y)
+        )
 
     def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
         """π, and what came before."""
-        return Regime(self.chain.init(u).probs, self.past[::-1])
+        return Regime(self.chain.init(u), self.past[::-1])
 
     def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
         """p A; what was seen stays."""
-        return Regime(self.chain.predict(Categorical(belief.probs), u).probs, belief.past)
+        return Regime(self.chain.predict(belief.states, u), belief.past)
 
     def update(
         self, prior: Regime, u: PyTree, y: Float[Array, "N"], *, key: Key | None = None
     ) -> tuple[Regime, Scalar]:
         """Reweigh by the regressions on the past, and remember y."""
         table = self.emission.log_likelihoods(y[None], prior.past.reshape(1, -1))[0]
-        posterior, log_evidence = LogLikelihood(table).reweigh(Categorical(prior.probs))
-        return prior.after(posterior.probs, y), log_evidence
+        assert not isinstance(prior.states, Bracketed)  # which have likelihoods of their own
+        posterior, log_evidence = LogLikelihood(table).reweigh(prior.states)
+        return prior.after(posterior, y), log_evidence
+
+    def resume(self, kept: Regime) -> Regime:
+        """Logarithms, and the past."""
+        assert not isinstance(kept.states, Bracketed)  # which walks alone carry
+        return Regime(self.chain.resume(kept.states), kept.past)
 
     def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
         """The states move on; the past is no longer known, and a NaN says so to whatever reads it."""
-        return prior.after(prior.probs, jnp.full_like(prior.past[0], jnp.nan))
+        return prior.after(prior.states, jnp.full_like(prior.past[0], jnp.nan))
 
     def emit(self, prior: Regime, u: PyTree) -> Distribution:
         """The mixture of the regressions on the past."""
@@ -214,23 +227,23 @@ class ARHMM(AbstractExpectation[Regime]):
 
     def draw_state(self, prior: Regime, key: Key) -> Regime:
         """All probability on one state."""
-        return Regime(jax.nn.one_hot(prior.sample(key), self.num_states, dtype=prior.probs.dtype), prior.past)
+        certain = jax.nn.one_hot(prior.sample(key), self.num_states, dtype=prior.probs.dtype)
+        return Regime(self.chain.resume(Categorical(certain)), prior.past)
 
     def reverse(self, filtered: Regime, predicted: Regime, u: Known) -> "ReversedRegime":
         """That of the chain; the past is certain."""
-        kernel = self.chain.reverse(Categorical(filtered.probs), Categorical(predicted.probs), u)
+        kernel = self.chain.reverse(filtered.states, predicted.states, u)
         return ReversedRegime(kernel, filtered.past)
 
     def settle(self, smoothed: Regime) -> Regime:
         """Rows that sum to one again."""
-        return Regime(self.chain.settle(Categorical(smoothed.probs)).probs, smoothed.past)
+        return Regime(self.chain.settle(smoothed.states), smoothed.past)
 
     # -- learning ---------------------------------------------------------------------------------------------
 
     def statistics(self, steps: Step, predicted: Regime, filtered: Regime, schedule: Any) -> Counts:
         """The expected counts of the chain."""
-        there = Categorical(predicted.probs), Categorical(filtered.probs)
-        return self.chain.statistics(self._lagged(steps), *there, schedule)
+        return self.chain.statistics(self._lagged(steps), predicted.states, filtered.states, schedule)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
         """Q of the chain."""

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm import checks
-from ssm.beliefs import Categorical
+from ssm.beliefs import Categorical, LogCategorical
 from ssm.emissions.base import AbstractEmission
-from ssm.logspace import ratio
+from ssm.logspace import log, ratio
 from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
 from ssm.parameters import Simplex
@@ -69,27 +69,66 @@ class ReversedChain(AbstractKernel[Categorical]):
     def as_map(self) -> MarkovMap:
         """The K × K matrix, row j for x_{t+1} = j."""
         joint = self.filtered[:, None] * self.transition.matrix(self.u)
-        return MarkovMap(ratio(joint.T, self.predicted[:, None]), jnp.zeros_like(self.filtered))
+        return MarkovMap.of(ratio(joint.T, self.predicted[:, None]))
+
+
+class ReversedLogChain(AbstractKernel[LogCategorical]):
+    """The same of logarithms: each factor may be e^1000, but their product is an ordinary probability."""
+
+    filtered: Float[Array, "K"]
+    transition: AbstractTransition
+    u: PyTree
+    predicted: Float[Array, "K"]
+
+    def apply(self, belief: LogCategorical) -> LogCategorical:
+        """One step of smoothing."""
+        pull = eqx.filter_checkpoint(lambda transition, logs, u: transition.pull_logs(logs, u))
+        gain = difference(belief.log_probs, self.predicted)
+        return LogCategorical(self.filtered + pull(self.transition, gain, self.u))
+
+    def sample(self, key: Key, state: Int[Array, ""]) -> Int[Array, ""]:
+        """x_t given x_{t+1} = state."""
+        return LogCategorical(self.filtered + log(self.transition.column(state, self.u))).sample(key)
+
+    def as_map(self) -> MarkovMap:
+        """The K × K matrix, row j for x_{t+1} = j."""
+        joint = self.filtered[:, None] + log(self.transition.matrix(self.u))
+        return MarkovMap(difference(joint.T, self.predicted[:, None]))
+
+
+def difference(logs: Array, others: Array) -> Array:
+    """log(a / b), and -inf where a is zero: as `ratio`, of logarithms."""
+    nothing = logs == -jnp.inf
+    return jnp.where(nothing, -jnp.inf, logs - jnp.where(nothing, 0, others))
 
 
 # -- expectations, and what maximises them -------------------------------------------------------------------------
 
 
 def expected_counts(
-    transition: AbstractTransition, steps: Step, predicted: Categorical, filtered: Categorical, smoothed: Categorical
+    transition: AbstractTransition, steps: Step, predicted: Any, filtered: Any, smoothed: Any
 ) -> Counts:
-    """γ, and Σξ as one matrix product; no T × K × K array is made."""
+    """γ, and Σξ as one matrix product, from beliefs that are all `Categorical` or all `LogCategorical`.
+
+    No T × K × K array is made.
+    """
     # ξ_t(i, j) = filtered_{t-1}(i) A_ij smoothed_t(j) / predicted_t(j), nothing across starts and padding
-    gain = ratio(smoothed.probs, predicted.probs)  # (T, K)
+    safe = isinstance(filtered, LogCategorical)
+    if safe:
+        gain, before, nothing = difference(smoothed.log_probs, predicted.log_probs), filtered.log_probs, -jnp.inf
+    else:
+        gain, before, nothing = ratio(smoothed.probs, predicted.probs), filtered.probs, 0
     states = smoothed.probs
     if steps.padding is not None:
-        gain, states = (jnp.where(steps.padding[:, None], 0, array) for array in (gain, states))
+        gain = jnp.where(steps.padding[:, None], nothing, gain)
+        states = jnp.where(steps.padding[:, None], 0, states)
     initial = states[0]
     if steps.first is not None:
         starts = steps.first.at[0].set(True)[:, None]
-        gain, initial = jnp.where(starts, 0, gain), jnp.sum(jnp.where(starts, states, 0), axis=0)
+        gain, initial = jnp.where(starts, nothing, gain), jnp.sum(jnp.where(starts, states, 0), axis=0)
     us = index(transition.prepare(steps.u, steps.t), slice(1, None))
-    return Counts(initial, transition.count(filtered.probs[:-1], gain[1:], us), states)
+    count = transition.count_logs if safe else transition.count
+    return Counts(initial, count(before[:-1], gain[1:], us), states)
 
 
 def expected_emission(

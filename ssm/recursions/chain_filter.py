@@ -7,26 +7,31 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Categorical
+from ssm.beliefs import Bracketed, Categorical, LogCategorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood
 from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.logspace import log, log_sum, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.model import AbstractStateSpace
 from ssm.parameters import Simplex, value
-from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
+from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
 from ssm.recursions import chain
-from ssm.recursions.chain import NOTHING, Known, ReversedChain
+from ssm.recursions.chain import NOTHING, Known, ReversedChain, ReversedLogChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
 from ssm.transitions.homogeneous import Homogeneous
 
 
-class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecursion[Categorical], AbstractStateSpace):
-    """Inference in `ssm.HMM`; see there."""
+class ChainFilter(
+    AbstractParallelRecursion[LogCategorical], AbstractReversibleRecursion[LogCategorical], AbstractStateSpace
+):
+    """Inference in `ssm.HMM`; see there.
+
+    The safe form, of logarithms. The quick one walks probabilities and proves that none was missed (`QuickChain`).
+    """
 
     feeds_back: ClassVar[bool] = False
 
@@ -123,10 +128,15 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
         table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
         return dataclasses.replace(steps, y=table, u=self._known(steps), observed=self._informed(steps))
 
-    def quicken(self, steps: Step) -> tuple[Any, Step]:
+    @property
+    def is_quickened(self) -> bool:
+        """Always."""
+        return True
+
+    def quicken(self, steps: Step) -> "tuple[QuickChain, Step]":
         """Exponentials outside the scan, relative to the best state of each row."""
         emission, ys = self.emission.quicken(steps.y, steps.u, steps.observed)
-        model = eqx.tree_at(lambda m: m.emission, self, emission)
+        model = QuickChain(eqx.tree_at(lambda m: m.emission, self, emission))
         return model, dataclasses.replace(steps, y=ys, u=self._known(steps), observed=self._informed(steps))
 
     def _informed(self, steps: Step) -> Bool[Array, "T *parts"] | None:
@@ -135,19 +145,23 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
     def _known(self, steps: Step) -> Known:
         return Known(steps.u, self._transition.prepare(steps.u, steps.t))
 
-    def init(self, u: Known | None = None, *, key: Key | None = None) -> Categorical:
+    def init(self, u: Known | None = None, *, key: Key | None = None) -> LogCategorical:
         """π."""
-        return Categorical(self.initial)
+        return LogCategorical(log(self.initial))
 
-    def predict(self, belief: Categorical, u: Known = NOTHING, *, key: Key | None = None) -> Categorical:
-        """p A."""
-        return Categorical(self._transition.push(belief.probs, u.transition))
+    def predict(self, belief: Any, u: Known = NOTHING, *, key: Key | None = None) -> Any:
+        """p A, in the form of the belief."""
+        return belief.moved(self._transition, u.transition)
 
-    def update(self, prior: Categorical, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Categorical, Scalar]:
+    def update(self, prior: Any, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Any, Scalar]:
         """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
         return self.emission.likelihood(y).reweigh(prior)
 
-    def emit(self, prior: Categorical, u: Known = NOTHING) -> Any:
+    def resume(self, kept: Categorical | LogCategorical) -> LogCategorical:
+        """Logarithms."""
+        return LogCategorical(kept.log_probs)
+
+    def emit(self, prior: Categorical | LogCategorical, u: Known = NOTHING) -> Any:
         """The mixture of the emissions."""
         return self.emission.mixture(prior.probs, u.emission)
 
@@ -156,16 +170,21 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
         matrix = self._transition.matrix(u.transition)
         unseen = jnp.zeros(self.num_states, matrix.dtype)
         if y is None:
-            return MarkovMap.of(matrix, unseen)
+            return MarkovMap.of(matrix)
         # What no state can emit is passed over, as `reweigh` does: later steps can still be told apart.
         return MarkovMap.of(matrix, jnp.where(jnp.all(y.values == -jnp.inf), unseen, y.values))
 
-    def reverse(self, filtered: Categorical, predicted: Categorical, u: Known) -> "ReversedChain":
-        """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A."""
+    def reverse(self, filtered: Any, predicted: Any, u: Known) -> ReversedChain | ReversedLogChain:
+        """p(x_t | x_{t+1}, y_{<=t}) ∝ filtered · A, in the form of the beliefs."""
+        if isinstance(filtered, LogCategorical):
+            return ReversedLogChain(filtered.log_probs, self._transition, u.transition, predicted.log_probs)
         return ReversedChain(filtered.probs, self._transition, u.transition, predicted.probs)
 
-    def settle(self, smoothed: Categorical) -> Categorical:
+    def settle(self, smoothed: Any) -> Any:
         """Rows that sum to one again."""
+        if isinstance(smoothed, LogCategorical):
+            logs = smoothed.log_probs
+            return LogCategorical(chain.difference(logs, log_sum(logs)[..., None]))
         total = multiply(smoothed.probs, jnp.ones((self.num_states, 1), smoothed.probs.dtype))
         return Categorical(ratio(smoothed.probs, total))
 
@@ -182,3 +201,34 @@ class ChainFilter(AbstractParallelRecursion[Categorical], AbstractReversibleRecu
     def observation(self, state: Int[Array, ""], u: Known) -> Any:
         """The emission of `state`."""
         return self.emission.given(state, u.emission)
+
+
+class QuickChain(AbstractRecursion[Bracketed]):
+    """The quick form of a chain: scaled probabilities, and a bound on what they have lost."""
+
+    chain: ChainFilter
+
+    @property
+    def predicts_at_once(self) -> bool:
+        """As the chain's."""
+        return self.chain.predicts_at_once
+
+    def init(self, u: Known | None = None, *, key: Key | None = None) -> Bracketed:
+        """π."""
+        return Bracketed.of(Categorical(self.chain.initial))
+
+    def predict(self, belief: Bracketed, u: Known = NOTHING, *, key: Key | None = None) -> Bracketed:
+        """As the chain's."""
+        return self.chain.predict(belief, u)
+
+    def update(self, prior: Bracketed, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Bracketed, Scalar]:
+        """As the chain's; NaN where more than rounding may have been lost."""
+        return self.chain.update(prior, u, y)
+
+    def record(self, belief: Bracketed) -> Categorical:
+        """The probabilities."""
+        return belief.plain()
+
+    def resume(self, kept: Categorical) -> Bracketed:
+        """Probabilities of which nothing is lost."""
+        return Bracketed.of(kept)

@@ -32,9 +32,8 @@ class HMM(ChainFilter, AbstractExpectation[Categorical]):
     in training. Raises ValueError when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the
     forward recursion normalised at every step (section V.A).
 
-    Beliefs are probabilities, not their logarithms: a state whose share falls below 1e-38 in float32 (1e-308 in
-    float64) of the likeliest one's is lost unless a transition leads back to it. Chains without such transitions,
-    over data that first speak against a state and then for it by more than that, need float64.
+    No state is lost that is possible, however long data speak against it: probabilities are walked where it can be
+    shown that those too small to be held make no difference to any answer, and their logarithms elsewhere.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class HMM(ChainFilter, AbstractExpectation[Categorical]):
 
     # -- learning ---------------------------------------------------------------------------------------------
 
-    def statistics(self, steps: Step, predicted: Categorical, filtered: Categorical, schedule: Any) -> Counts:
+    def statistics(self, steps: Step, predicted: Any, filtered: Any, schedule: Any) -> Counts:
         """γ and Σξ."""
         smoothed = smooth_backward(self, self.prepare(steps), predicted, filtered, schedule)
         return chain.expected_counts(self._transition, steps, predicted, filtered, smoothed)

@@ -5,7 +5,7 @@ of L steps, T = C L, give every step C lanes of work. Arrays are (L, K, C): lane
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -116,9 +116,11 @@ class Chain(eqx.Module):
             total = jnp.sum(joint, axis=0)
             return joint / total, total
 
-        def step(prior: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
+        def step(carry: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple]:
+            (prior, proof), (weights, real) = carry, now
             filtered, total = correct(prior, weights)
-            return self._push(filtered), (filtered, total)
+            after = self._push(filtered)
+            return (after, self._proven(proof, weights, total, after, real)), (filtered, total)
 
         def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
             if isinstance(self.layout, Batch):
@@ -129,13 +131,42 @@ class Chain(eqx.Module):
         vague = jnp.full((self.size, self.layout.lanes), 1 / self.size, self.initial.dtype)
         starts = begin(jax.lax.scan(move, vague, self.weights[self.layout.depth - self.memory :])[0])
 
-        def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], tuple[Array, Array]]:
-            ends, record = jax.lax.scan(step, starts, self.weights)
-            return begin(ends), record
+        def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], tuple[Array, Array, Array]]:
+            (ends, proof), (filtered, totals) = jax.lax.scan(step, (starts, self._unproven), (self.weights, self.real))
+            return begin(ends), (filtered, totals, self._holds(proof))
 
-        agreed, (filtered, totals) = self._relay(walk, starts)
-        # As for `ScaledLikelihood`: a share below this could have pushed other states under the smallest number.
-        return Forward(agreed & jnp.all(totals > jnp.finfo(totals.dtype).tiny ** (1 / 3)), filtered, totals)
+        agreed, (filtered, totals, holds) = self._relay(walk, starts)
+        return Forward(agreed & holds & jnp.all(totals > 0), filtered, totals)
+
+    # What shows that no state was lost to numbers too small to be held. In a batch, what may have been lost is walked
+    # beside the probabilities, as by `ssm.beliefs.Bracketed`. Lanes of one sequence would have to agree about that, so
+    # there no prediction may be so small that what a step can lose is more than rounding.
+
+    @property
+    def _least(self) -> float:
+        """What one step can lose of a state, times the normaliser."""
+        return 4.0 * (self.size + 2) * float(jnp.finfo(self.initial.dtype).tiny)
+
+    @property
+    def _unproven(self) -> Any:
+        lanes = self.layout.lanes
+        if isinstance(self.layout, Batch):
+            return jnp.zeros((self.size, lanes), self.initial.dtype), jnp.zeros(lanes, self.initial.dtype)
+        return jnp.ones((self.size, lanes), self.initial.dtype)
+
+    def _proven(self, proof: Any, weights: Array, total: Array, after: Array, real: Array) -> Any:
+        if not isinstance(self.layout, Batch):
+            return jnp.minimum(proof, after * total)
+        lost, most = proof
+        lost = (lost * weights + self._least) / total
+        share = jnp.sum(lost, axis=0)
+        return self._push(lost) + self._least, jnp.where(real & ~(share <= most), share, most)
+
+    def _holds(self, proof: Any) -> Flag:
+        eps = jnp.finfo(self.initial.dtype).eps
+        if not isinstance(self.layout, Batch):
+            return jnp.all(proof >= self._least / eps)
+        return jnp.all(proof[1] <= 4 * eps)
 
     def backward(self, forward: Forward, counted: Float[Array, "C"] | None = None) -> Backward:
         """Smoothed probabilities and expected moves, with gain_t = weights_t b_t / total_t and b_{t-1} = A gain_t.

@@ -1,17 +1,17 @@
 """What an autoregressive chain believes, and the past it reads."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Categorical
+from ssm.beliefs import Bracketed, Categorical, LogCategorical, handed_out
 from ssm.maps.base import AbstractKernel
 from ssm.recursion import AbstractRecursion
 from ssm.recursions.chain import Known
-from ssm.recursions.hmm import HMM
+from ssm.recursions.chain_filter import QuickChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 
@@ -19,8 +19,13 @@ from ssm.steps import Step
 class Regime(eqx.Module):
     """A distribution over K states, and the last L observations, latest first."""
 
-    probs: Float[Array, "*batch K"]
+    states: Categorical | LogCategorical | Bracketed
     past: Float[Array, "*batch L N"]
+
+    @property
+    def probs(self) -> Float[Array, "*batch K"]:
+        """Probabilities of the states."""
+        return self.states.probs
 
     @property
     def state(self) -> Int[Array, "*batch"]:
@@ -29,22 +34,23 @@ class Regime(eqx.Module):
 
     def sample(self, key: Key) -> Int[Array, ""]:
         """One state."""
-        return Categorical(self.probs).sample(key)
+        assert not isinstance(self.states, Bracketed)  # which walks alone carry
+        return self.states.sample(key)
 
-    def after(self, probs: Float[Array, "K"], y: Float[Array, "N"]) -> "Regime":
+    def after(self, states: Any, y: Float[Array, "N"]) -> "Regime":
         """Another distribution over states, and y before the observations that are remembered."""
-        return Regime(probs, jnp.concatenate([y[None], self.past[:-1]]))
+        return Regime(states, jnp.concatenate([y[None], self.past[:-1]]))
 
 
 class ReversedRegime(AbstractKernel[Regime]):
     """p(x_t | x_{t+1}, y_{<=t}) of the chain, with the past that was known at t."""
 
-    kernel: AbstractKernel[Categorical]
+    kernel: AbstractKernel[Any]
     past: Float[Array, "L N"]
 
     def apply(self, belief: Regime) -> Regime:
         """One step of smoothing."""
-        return Regime(self.kernel.apply(Categorical(belief.probs)).probs, self.past)
+        return Regime(self.kernel.apply(belief.states), self.past)
 
     def sample(self, key: Key, state: Int[Array, ""]) -> Int[Array, ""]:
         """x_t given x_{t+1} = state."""
@@ -65,11 +71,12 @@ class QuickARHMM(AbstractRecursion[Regime]):
     feeds_back: ClassVar[bool] = True
 
     model: AbstractRecursion[Regime]
-    chain: HMM
+    chain: QuickChain
+    past: Float[Array, "L N"]  # before the first observation, latest first
 
     def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
         """As the model's."""
-        return self.model.init(u)
+        return Regime(self.chain.init(u), self.past)
 
     def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
         """As the model's."""
@@ -77,13 +84,23 @@ class QuickARHMM(AbstractRecursion[Regime]):
 
     def update(self, prior: Regime, u: PyTree, y: Evidence, *, key: Key | None = None) -> tuple[Regime, Scalar]:
         """As the model's where the past is what the likelihoods were worked out from; NaN elsewhere."""
-        posterior, log_evidence = self.chain.update(Categorical(prior.probs), u, y.quick)
+        assert isinstance(prior.states, Bracketed)  # by `init`
+        posterior, log_evidence = self.chain.update(prior.states, u, y.quick)
         agrees = jnp.all(prior.past.reshape(-1) == y.lags)
-        return prior.after(posterior.probs, y.y), jnp.where(agrees, log_evidence, jnp.nan)
+        return prior.after(posterior, y.y), jnp.where(agrees, log_evidence, jnp.nan)
 
     def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
         """As the model's."""
         return self.model.miss(prior, u)
+
+    def record(self, belief: Regime) -> Regime:
+        """The probabilities, and the past."""
+        return handed_out(belief)
+
+    def resume(self, kept: Regime) -> Regime:
+        """Probabilities of which nothing is lost, and the past."""
+        assert isinstance(kept.states, Categorical)  # by `record`
+        return Regime(self.chain.resume(kept.states), kept.past)
 
 
 def lagged(

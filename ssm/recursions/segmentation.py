@@ -71,6 +71,13 @@ class BestSegmentation(AbstractReversibleRecursion[BestRuns]):
         posterior = BestRuns(values - best_score(values), prior.run_lengths, segments)
         return select(impossible, kept, posterior), highest
 
+    def log_prob(self, steps: Step, path: Int[Array, "T"], scores: BestRuns, log_evidence: Float[Array, "T"]) -> Scalar:
+        """log p(path, ys) of prepared steps, from the increments."""
+        # Moves into unobserved steps are not among the increments but still in the scores where a sequence ends.
+        ends = jnp.ones(1, bool) if steps.first is None else jnp.append(steps.first[1:], True)
+        best = jnp.max(scores.values[-ends.shape[0] :], axis=1)
+        return jnp.sum(log_evidence) + jnp.sum(jnp.where(ends, best, 0))
+
     def reverse(self, filtered: BestRuns, predicted: BestRuns, u: PyTree) -> "BestBefore":
         """The best run that ended before a new one."""
         _, end = self.model.log_moves(filtered.run_lengths, filtered.values.dtype)

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, final
 
+import jax
 import jax.numpy as jnp
 
 from ssm.likelihoods import LogLikelihood
@@ -10,7 +11,7 @@ from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
 from ssm.recursions.best_in_lanes import best_in_lanes
-from ssm.recursions.chain import Known
+from ssm.recursions.chain import Known, any_component
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
@@ -58,6 +59,20 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
     def reverse(self, filtered: Scores, predicted: Scores, u: Known) -> "BestPredecessor":
         """x_t = argmax_i (δ_i + log A_i,x_{t+1})."""
         return BestPredecessor(filtered.values, self.model.dynamics, u.transition)
+
+    def log_prob(self, steps: Step, path: Int[Array, "T"], scores: Any, log_evidence: Any) -> Scalar:
+        """log p(path, ys) of prepared steps, term by term: it does not depend on how the path was found."""
+        size, begin = self.model.num_states, log(self.model.initial)[path]
+        before = jnp.concatenate([path[:1], path[:-1]])
+        row = lambda state, u: self.model.dynamics.row(state, u)
+        moves = log(jax.vmap(lambda i, j, u: row(i, u)[j])(before, path, steps.u.transition))
+        first = jnp.arange(len(path)) == 0
+        arrived = jnp.where(first if steps.first is None else first | steps.first, begin, moves)
+        seen = jnp.sum(jnp.where(jnp.arange(size) == path[:, None], steps.y.values, 0), axis=1)
+        if steps.observed is not None:
+            seen = jnp.where(any_component(steps.observed), seen, 0)
+        terms = arrived + seen
+        return jnp.sum(terms if steps.padding is None else jnp.where(steps.padding, 0, terms))
 
     @property
     def runs_side_by_side(self) -> bool:

@@ -5,6 +5,7 @@ A transition says how, so that a matrix with structure (sparse, low rank, a prod
 what its structure costs, and no (T, K, K) array is ever made.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 
 from ssm.checks import is_concrete
 from ssm.linalg import matrix_times_column, multiply, row_times_matrix
-from ssm.logspace import log
+from ssm.logspace import log, log_sum
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions import moves
@@ -25,7 +26,8 @@ class AbstractTransition(AbstractReplaceable):
     """How a chain moves. `u` is what `prepare` made of one instant's input.
 
     Laws (tests/test_transitions.py): with A = matrix(u), `push(p, u)` is p A, `pull(v, u)` is A v, `row` and
-    `column` are its rows and columns, `best` is the (max, +) product with log A.
+    `column` are its rows and columns; `push_logs` and `pull_logs` are the products with log A in which sums of
+    exponentials stand for sums, and `best` is the one in which the largest term stands for them.
 
     A class of one's own has `num_states` and `matrix`, rows that sum to one, from which all that inference asks for
     follows (or `push`, and for speed more of them); `num_inputs` where A depends on u_t, `prepare` where it depends
@@ -75,9 +77,19 @@ class AbstractTransition(AbstractReplaceable):
         """p(x_t = state | x_{t-1} = .)."""
         return self.pull(self._point(state), u) if self.writes("pull") else self.matrix(u)[:, state]
 
+    def push_logs(
+        self, logs: Float[Array, "K"], u: PyTree, add: Callable[[Array, int], Array] = log_sum
+    ) -> Float[Array, "K"]:
+        """log Σ_i exp(logs_i) A_ij, of which no term is lost, or what `add` makes of the terms along an axis."""
+        return add(logs[:, None] + log(self.matrix(u)), 0)
+
+    def pull_logs(self, logs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """log Σ_j A_ij exp(logs_j)."""
+        return log_sum(log(self.matrix(u)) + logs, 1)
+
     def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """max_i (scores_i + log A_ij), for the most probable path."""
-        return jnp.max(scores[:, None] + log(self.matrix(u)), axis=0)
+        return self.push_logs(scores, u, jnp.max)
 
     def stationary(self) -> Float[Array, "K"]:
         """The distribution that the chain leaves as it is; TypeError where A changes with time."""
@@ -107,6 +119,12 @@ class AbstractTransition(AbstractReplaceable):
     def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> PyTree:
         """Expected moves: the sufficient statistics of Σ_t ξ_t(i, j) = Σ_t before_ti A_ij gain_tj."""
         return moves.count(self, before, gain, us)
+
+    def count_logs(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> PyTree:
+        """As `count`, of logarithms: the factors of a move of ordinary probability may be e^-1000 and e^1000."""
+        if not self.writes("count") and jax.tree.leaves(us):
+            return moves.one_by_one(self, before, gain)
+        return moves.count_logs(self, before, gain, us)
 
     def merge(self, counts: PyTree) -> PyTree:
         """Counts (B, ...) of B sequences as those of all: their sum, unless the moves are kept one by one."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.linalg import multiply
-from ssm.logspace import dot_log, log
+from ssm.logspace import dot_log
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import normalised, random_like, stationary_of
@@ -83,10 +83,6 @@ class Coupled(AbstractJoint):
     def column(self, state: Int[Array, ""], u: PyTree) -> Float[Array, "K"]:
         """The product of the tables' columns."""
         return reduce(operator.mul, (table[:, at] for table, at in zip(self._flat, self.chains(state), strict=True)))
-
-    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """max_x (scores(x) + log A(x, .))."""
-        return jnp.max(scores[:, None] + log(self.matrix()), axis=0)
 
     def stationary(self) -> Float[Array, "K"]:
         """That of the joint matrix."""

@@ -1,5 +1,6 @@
 """Explicit durations: a semi-Markov chain whose modes last as long as they were drawn to last."""
 
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 import jax
@@ -10,7 +11,7 @@ from ssm import checks
 from ssm.durations.base import AbstractDurations, Tabulated
 from ssm.freezing import inner
 from ssm.linalg import HIGHEST, matrix_times_column, row_times_matrix
-from ssm.logspace import dot_log, log
+from ssm.logspace import dot_log, log, log_sum
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
@@ -117,12 +118,20 @@ class Durations(AbstractTransition):
         jumped = matrix_times_column(self.transition, jnp.sum(self.table * values, axis=1))
         return jnp.concatenate([jumped[:, None], values[:, :-1]], axis=1).reshape(-1)
 
-    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """The better of going on and of the best jump."""
-        scores = scores.reshape(self.table.shape)
-        entered = jnp.max(scores[:, :1] + log(self.transition), axis=0)
-        later = jnp.pad(scores[:, 1:], ((0, 0), (0, 1)), constant_values=-jnp.inf)
-        return jnp.maximum(later, entered[:, None] + log(self.table)).reshape(-1)
+    def push_logs(
+        self, logs: Float[Array, "K"], u: PyTree, add: Callable[[Array, int], Array] = log_sum
+    ) -> Float[Array, "K"]:
+        """Of going on and of all jumps."""
+        left = logs.reshape(self.table.shape)
+        entered = add(left[:, :1] + log(self.transition), 0)
+        later = jnp.pad(left[:, 1:], ((0, 0), (0, 1)), constant_values=-jnp.inf)
+        return add(jnp.stack([later, entered[:, None] + log(self.table)]), 0).reshape(-1)
+
+    def pull_logs(self, logs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """The same, transposed."""
+        values = logs.reshape(self.table.shape)
+        jumped = log_sum(log(self.transition) + log_sum(log(self.table) + values, 1), 1)
+        return jnp.concatenate([jumped[:, None], values[:, :-1]], axis=1).reshape(-1)
 
     @property
     def has_start(self) -> bool:

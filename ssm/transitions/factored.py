@@ -1,5 +1,6 @@
 """Large matrices that are small: sparse ones and ones of low rank."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 
 from ssm import checks
 from ssm.linalg import matrix_times_column, multiply, row_times_matrix
-from ssm.logspace import dot_log, log
+from ssm.logspace import dot_log, log, log_sum
 from ssm.parameters import AbstractOverparametrised, Simplex, value
 from ssm.ranks import rank_of_product
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
@@ -62,6 +63,18 @@ class LowRank(AbstractTransition, AbstractOverparametrised):
     def pull(self, values: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
         """leave (enter v)."""
         return matrix_times_column(self.leave, matrix_times_column(self.enter, values))
+
+    def push_logs(
+        self, logs: Float[Array, "K"], u: PyTree, add: Callable[[Array, int], Array] = log_sum
+    ) -> Float[Array, "K"]:
+        """Through the classes, which sums alone may be taken over before states."""
+        if add is not log_sum:
+            return super().push_logs(logs, u, add)
+        return log_sum(log_sum(logs[:, None] + log(self.leave), 0)[:, None] + log(self.enter), 0)
+
+    def pull_logs(self, logs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """The same, transposed."""
+        return log_sum(log(self.leave) + log_sum(log(self.enter) + logs, 1), 1)
 
     def matrix(self, u: PyTree = None) -> Float[Array, "K K"]:
         """leave @ enter."""
@@ -156,10 +169,16 @@ class Sparse(AbstractTransition):
         """The moves out of `state`."""
         return jnp.zeros(self.num_states, self.probs.dtype).at[self.successors[state]].add(self.probs[state])
 
-    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """The best of what arrives in each state."""
-        moves = (scores[:, None] + log(self.probs)).reshape(-1)
-        return jnp.max(moves.at[self.arrivals].get(mode="fill", fill_value=-jnp.inf), axis=1)
+    def push_logs(
+        self, logs: Float[Array, "K"], u: PyTree, add: Callable[[Array, int], Array] = log_sum
+    ) -> Float[Array, "K"]:
+        """Of what arrives in each state."""
+        moves = (logs[:, None] + log(self.probs)).reshape(-1)
+        return add(moves.at[self.arrivals].get(mode="fill", fill_value=-jnp.inf), 1)
+
+    def pull_logs(self, logs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """Of each state's successors."""
+        return log_sum(log(self.probs) + logs[self.successors], 1)
 
     def count(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Float[Array, "K E"]:
         """Expected uses of each move, one time after the other: no second (M, K) array is made."""

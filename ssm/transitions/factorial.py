@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.freezing import inner
+from ssm.logspace import log_sum
 from ssm.parameters import Simplex
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition
@@ -62,8 +63,18 @@ class Factorial(AbstractJoint):
         """One chain after the other."""
         return self._through(values, u, lambda each, u: lambda row: each.pull(row, u))
 
-    def best(self, scores: Float[Array, "K"], u: tuple) -> Float[Array, "K"]:
+    def push_logs(
+        self, logs: Float[Array, "K"], u: tuple, add: Callable[[Array, int], Array] = log_sum
+    ) -> Float[Array, "K"]:
         """One chain after the other: logarithms of products add up."""
+        return self._through(logs, u, lambda each, u: lambda row: each.push_logs(row, u, add))
+
+    def pull_logs(self, logs: Float[Array, "K"], u: tuple) -> Float[Array, "K"]:
+        """One chain after the other."""
+        return self._through(logs, u, lambda each, u: lambda row: each.pull_logs(row, u))
+
+    def best(self, scores: Float[Array, "K"], u: tuple) -> Float[Array, "K"]:
+        """One chain after the other."""
         return self._through(scores, u, lambda each, u: lambda row: each.best(row, u))
 
     def _through(self, values: Float[Array, "K"], u: tuple, move: Callable) -> Float[Array, "K"]:
@@ -93,18 +104,27 @@ class Factorial(AbstractJoint):
 
     def count(self, before: Float[Array, "T K"], gain: Float[Array, "T K"], us: tuple) -> tuple:
         """What each chain counts, once the others are summed out: (T K / K_m, K_m) moves of it."""
+        pull, count = lambda each: each.pull, lambda each: each.count
+        return self._counted(before, gain, us, pull, count)
+
+    def count_logs(self, before: Float[Array, "T K"], gain: Float[Array, "T K"], us: tuple) -> tuple:
+        """The same, of logarithms."""
+        pull, count = lambda each: each.pull_logs, lambda each: each.count_logs
+        return self._counted(before, gain, us, pull, count)
+
+    def _counted(self, before: Array, gain: Array, us: tuple, pull: Callable, count: Callable) -> tuple:
         counts = []
         for m, each in enumerate(self.transitions):
-            pulled = jax.vmap(lambda row, u, m=m: self._others(row, u, m))(gain, us)
-            counts.append(each.count(self._rows(before, m), self._rows(pulled, m), self._repeat(us, m)))
+            pulled = jax.vmap(lambda row, u, m=m: self._others(row, u, m, pull))(gain, us)
+            counts.append(count(each)(self._rows(before, m), self._rows(pulled, m), self._repeat(us, m)))
         return tuple(counts)
 
-    def _others(self, gain: Float[Array, "K"], u: tuple, chain: int) -> Float[Array, "K"]:
+    def _others(self, gain: Float[Array, "K"], u: tuple, chain: int, pull: Callable) -> Float[Array, "K"]:
         """Pulled through every chain but one."""
         joint = gain.reshape(self.sizes)
         for axis, (each, known) in enumerate(zip(self.transitions, u, strict=True)):
             if axis != chain:
-                joint = along(lambda row, each=each, known=known: each.pull(row, known), joint, axis)
+                joint = along(lambda row, each=each, known=known: pull(each)(row, known), joint, axis)
         return joint.reshape(-1)
 
     def _rows(self, joint: Float[Array, "T K"], chain: int) -> Float[Array, "_ size"]:

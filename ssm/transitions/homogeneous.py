@@ -81,6 +81,16 @@ class Homogeneous(AbstractTransition):
         """Σ_t ξ_t, as one matrix product."""
         return self.probs * multiply(before.T, gain)
 
+    def count_logs(self, before: Float[Array, "M K"], gain: Float[Array, "M K"], us: PyTree) -> Float[Array, "K K"]:
+        """Σ_t ξ_t, one after the other."""
+
+        @jax.checkpoint
+        def add(total: Float[Array, "K K"], move: tuple[Array, Array]) -> tuple[Float[Array, "K K"], None]:
+            before, gain = move
+            return total + jnp.exp(before[:, None] + log(self.probs) + gain), None
+
+        return jax.lax.scan(add, jnp.zeros_like(self.probs), (before, gain))[0]
+
     def expected_log_prob(self, counts: Float[Array, "K K"], us: PyTree) -> Scalar:
         """Σ_ij counts_ij log A_ij."""
         return dot_log(counts, self.probs)
@@ -124,10 +134,6 @@ class Homogeneous(AbstractTransition):
     def permuted(self, order: np.ndarray) -> "Homogeneous":
         """Rows and columns."""
         return jax.tree.map(lambda leaf: leaf[order][:, order], self)
-
-    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
-        """max_i (scores_i + log A_ij)."""
-        return jnp.max(scores[:, None] + log(self.probs), axis=0)
 
 
 def _prior(pseudo_counts: Any, probs: Float[Array, "K K"]) -> Float[Array, "K K"]:

@@ -1,5 +1,6 @@
 """A chain that remembers where it has been: its last states together are one state."""
 
+from collections.abc import Callable
 from typing import final
 
 import equinox as eqx
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 
 from ssm import checks
 from ssm.linalg import HIGHEST
-from ssm.logspace import dot_log, log
+from ssm.logspace import dot_log, log, log_sum
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
@@ -68,10 +69,17 @@ class Recent(AbstractTransition):
         expected = jnp.sum(self.probs.T[:, :, None] * joint, axis=0)
         return jnp.repeat(expected.reshape(-1), self.size)
 
-    def best(self, scores: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+    def push_logs(
+        self, logs: Float[Array, "K"], u: PyTree, add: Callable[[Array, int], Array] = log_sum
+    ) -> Float[Array, "K"]:
         """Over the oldest state."""
-        kept = jnp.max(scores.reshape(self.size, -1, self.size), axis=2)
+        kept = add(logs.reshape(self.size, -1, self.size), 2)
         return (log(self.probs).T[:, :, None] + kept).reshape(-1)
+
+    def pull_logs(self, logs: Float[Array, "K"], u: PyTree) -> Float[Array, "K"]:
+        """Over the new state."""
+        joint = logs.reshape(self.size, self.size, -1)
+        return jnp.repeat(log_sum(log(self.probs).T[:, :, None] + joint, 0).reshape(-1), self.size)
 
     def stationary(self) -> Float[Array, "K"]:
         """A path of `length` states, the oldest one from the chain's stationary distribution."""

@@ -63,9 +63,9 @@ class TimeVarying(AbstractTransition, AbstractPartlyRead):
 
         def add(total: Float[Array, "T K K"], move: tuple) -> tuple[Float[Array, "T K K"], None]:
             before, gain, t = move
-            return total.at[t].add(before[:, None] * counts.old.matrix(t) * gain), None
+            return total.at[t].add(Moves(before, gain, counts.old).joint(t)), None
 
-        total, _ = jax.lax.scan(add, jnp.zeros_like(self.probs), (counts.before, counts.gain, us))
+        total, _ = jax.lax.scan(add, jnp.zeros_like(self.probs), (counts.log_before, counts.log_gain, us))
         return TimeVarying(normalised(total, self.probs))
 
     def permuted(self, order: np.ndarray) -> "TimeVarying":
