@@ -14,7 +14,9 @@ from ssm.distributions import log_normal_density
 from ssm.linalg import matrix_times_column, multiply_small, square
 from ssm.logspace import log
 from ssm.roots import solve_lower, triangular_root
-from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+
+SMALL = 32 * 32  # numbers that a choice inside a loop may read without it paying to read them twice
 
 
 class Categorical(eqx.Module):
@@ -72,30 +74,66 @@ class Bracketed(AbstractInner):
     """Probabilities from below, and no less than what each state has lost to numbers too small to be held.
 
     Both are moved and reweighed by the same linear map, so `lost` says at every time how much of all that is likely
-    now would be there besides, had nothing been lost: the proof that the fast form needs.
+    now would be there besides, had nothing been lost: the proof that the fast form needs. `share` is no less than its
+    sum. It is walked only while some state is so unlikely that a loss could be more than rounding (not `clean`).
     """
 
     probs: Float[Array, "*batch K"]
     lost: Float[Array, "*batch K"]
+    share: Float[Array, "*batch"]
+    clean: Bool[Array, "*batch"]
 
     @classmethod
-    def of(cls, belief: Categorical) -> "Bracketed":
-        """Probabilities that are exact."""
-        return cls(belief.probs, jnp.zeros_like(belief.probs))
+    def of(cls, probs: Float[Array, "*batch K"]) -> "Bracketed":
+        """Probabilities that have lost what is too small to be held."""
+        least, one = least_lost(probs), jnp.ones_like(probs[..., 0])
+        return cls(probs, jnp.full_like(probs, least), one * least * probs.shape[-1], one < 0)
 
     @property
     def least(self) -> float:
-        """What one product of the probabilities with a matrix and the likelihoods can lose of a state, and more."""
-        return 4.0 * (self.probs.shape[-1] + 2) * float(jnp.finfo(self.probs.dtype).tiny)
+        """What one step can lose of a state."""
+        return least_lost(self.probs)
+
+    @property
+    def _least_share(self) -> float:
+        return self.probs.shape[-1] * self.least
 
     def moved(self, transition: Any, u: PyTree) -> "Bracketed":
         """One step later."""
-        both = jax.vmap(lambda values: transition.push(values, u))(jnp.stack([self.probs, self.lost]))
-        return Bracketed(both[0], jax.lax.stop_gradient(both[1]) + self.least)
+        if sum(leaf.size for leaf in jax.tree.leaves(transition)) > SMALL:
+            probs, lost = jax.vmap(lambda values: transition.push(values, u))(jnp.stack([self.probs, self.lost]))
+            lost = jax.lax.stop_gradient(lost) + self.least
+            return Bracketed(probs, lost, self.share + self._least_share, jnp.zeros_like(self.clean))
+        probs = transition.push(self.probs, u)
+        transition, lost, share, after = jax.lax.stop_gradient((transition, self.lost, self.share, probs))
+        # No state gets more of the losses than all of them: of every state they are then less than rounding.
+        clean = share + self.least <= jnp.finfo(probs.dtype).eps ** 2 * jnp.min(after)
+        lost = jax.lax.cond(clean, lambda: jnp.zeros_like(lost), lambda: transition.push(lost, u) + self.least)
+        return Bracketed(probs, lost, jnp.where(clean, 0, share + self._least_share), clean)
+
+    def reweighed(self, weights: Float[Array, "K"]) -> "tuple[Bracketed, Scalar]":
+        """Probabilities times the weights, normalised, and the normaliser: NaN where more than rounding may be lost."""
+        joint = self.probs * weights
+        total = jnp.sum(joint)
+        least, lost, weights = jax.lax.stop_gradient((self.least / total, self.lost, weights / total))
+
+        def walked() -> tuple[Array, Array]:
+            after = lost * weights + least
+            return after, jnp.sum(after)
+
+        lost, share = jax.lax.cond(self.clean, lambda: (jnp.full_like(lost, least), len(lost) * least), walked)
+        # Probabilities sum to one, so the share of what was lost is what every answer may be wrong by.
+        holds = (total > 0) & (share <= 4 * jnp.finfo(total.dtype).eps)
+        return Bracketed(joint / total, lost, share, self.clean), jnp.where(holds, total, jnp.nan)
 
     def plain(self) -> Categorical:
         """The probabilities."""
         return Categorical(self.probs)
+
+
+def least_lost(probs: Float[Array, "*batch K"]) -> float:
+    """What products of probabilities of K states with a matrix and with likelihoods can lose of each, and more."""
+    return 4.0 * (probs.shape[-1] + 2) * float(jnp.finfo(probs.dtype).tiny)
 
 
 def handed_out(tree: PyTree) -> PyTree:

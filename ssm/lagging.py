@@ -62,10 +62,11 @@ def _fixed_lag_smooth(model, sequences, lag, schedule, key):
         if lag >= sequences.size - 1:
             return Smoothed(smooth_backward(model, prepared, saved.predicted, saved.filtered, schedule), total)
         back = reverse(backward_steps(prepared, saved.predicted, saved.filtered))
+        smoother = Smoother(model, form.recursion.predicts_at_once)
 
         def sweep(_: Array, after: Any) -> Any:
             """p(x_t | y_{1:t+l}), latest first, from p(x_{t+1} | y_{1:t+l})."""
-            return predictions(Smoother(model), back, after)
+            return predictions(smoother, back, after)
 
         by_kernels = lambda: reverse(jax.lax.fori_loop(0, lag, sweep, reverse(saved.filtered)))
         found = model.lag_directly(prepared, saved.predicted, saved.filtered, lag, by_kernels)

@@ -1,7 +1,6 @@
 """Two forms of log p(y_t | x_t = k), and what each does to a distribution over states."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Bracketed, Categorical, LogCategorical
@@ -50,10 +49,5 @@ class ScaledLikelihood(eqx.Module):
 
     def reweigh(self, prior: Bracketed) -> tuple[Bracketed, Scalar]:
         """Bayes' rule without a maximum inside the scan."""
-        weights = prior.probs * self.weights
-        total = jnp.sum(weights)
-        lost = jax.lax.stop_gradient((prior.lost * self.weights + prior.least) / total)
-        # Probabilities sum to one, so what is lost of all states is the share that every answer may be wrong by.
-        holds = (total > 0) & (jnp.sum(lost) <= 4 * jnp.finfo(total.dtype).eps)
-        log_evidence = jnp.log(jnp.where(holds, total, jnp.nan)) + self.shift
-        return Bracketed(weights / total, lost), log_evidence
+        posterior, total = prior.reweighed(self.weights)
+        return posterior, jnp.log(total) + self.shift

@@ -42,10 +42,12 @@ class _Backward(AbstractRecursion[Any]):
 class Smoother(_Backward, AbstractParallelRecursion[Any]):
     """belief_t = p(x_t | y_{1:T}), from belief_{t+1} through p(x_t | x_{t+1}, y_{<=t})."""
 
+    at_once: bool = eqx.field(static=True, default=False)
+
     @property
     def predicts_at_once(self) -> bool:
-        """As on the way there."""
-        return self.forward.predicts_at_once
+        """As on the way there, if that was said."""
+        return self.at_once
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Any:
         """At the end of a sequence the smoothed belief is the filtered one."""

@@ -100,11 +100,6 @@ class ChainFilter(
         """As the transition's."""
         return self._transition.num_steps
 
-    @property
-    def predicts_at_once(self) -> bool:
-        """Where predicting is one matrix product for all times."""
-        return self._transition.is_one_matrix
-
     def validate(self, ys: np.ndarray) -> None:
         """As the emission's."""
         self.emission.validate(ys)
@@ -210,12 +205,12 @@ class QuickChain(AbstractRecursion[Bracketed]):
 
     @property
     def predicts_at_once(self) -> bool:
-        """As the chain's."""
-        return self.chain.predicts_at_once
+        """Where predicting is one matrix product for all times."""
+        return self.chain.dynamics.is_one_matrix
 
     def init(self, u: Known | None = None, *, key: Key | None = None) -> Bracketed:
         """π."""
-        return Bracketed.of(Categorical(self.chain.initial))
+        return Bracketed.of(self.chain.initial)
 
     def predict(self, belief: Bracketed, u: Known = NOTHING, *, key: Key | None = None) -> Bracketed:
         """As the chain's."""
@@ -229,6 +224,6 @@ class QuickChain(AbstractRecursion[Bracketed]):
         """The probabilities."""
         return belief.plain()
 
-    def resume(self, kept: Categorical) -> Bracketed:
-        """Probabilities of which nothing is lost."""
-        return Bracketed.of(kept)
+    def resume(self, kept: Categorical | LogCategorical) -> Bracketed:
+        """Probabilities of which no more is lost than a logarithm may have held beyond them."""
+        return Bracketed.of(kept.probs)

@@ -5,12 +5,13 @@ of L steps, T = C L, give every step C lanes of work. Arrays are (L, K, C): lane
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.beliefs import least_lost
 from ssm.linalg import HIGHEST
 from ssm.shapes import Array, Bool, Flag, Float, PyTree, Shaped
 from ssm.steps import Step
@@ -116,7 +117,7 @@ class Chain(eqx.Module):
             total = jnp.sum(joint, axis=0)
             return joint / total, total
 
-        def step(carry: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple]:
+        def step(carry: tuple[Array, PyTree], now: tuple[Array, Array]) -> tuple[tuple[Array, PyTree], tuple]:
             (prior, proof), (weights, real) = carry, now
             filtered, total = correct(prior, weights)
             after = self._push(filtered)
@@ -145,16 +146,16 @@ class Chain(eqx.Module):
     @property
     def _least(self) -> float:
         """What one step can lose of a state, times the normaliser."""
-        return 4.0 * (self.size + 2) * float(jnp.finfo(self.initial.dtype).tiny)
+        return least_lost(self.initial)
 
     @property
-    def _unproven(self) -> Any:
+    def _unproven(self) -> PyTree:
         lanes = self.layout.lanes
         if isinstance(self.layout, Batch):
             return jnp.zeros((self.size, lanes), self.initial.dtype), jnp.zeros(lanes, self.initial.dtype)
         return jnp.ones((self.size, lanes), self.initial.dtype)
 
-    def _proven(self, proof: Any, weights: Array, total: Array, after: Array, real: Array) -> Any:
+    def _proven(self, proof: PyTree, weights: Array, total: Array, after: Array, real: Array) -> PyTree:
         if not isinstance(self.layout, Batch):
             return jnp.minimum(proof, after * total)
         lost, most = proof
@@ -162,7 +163,7 @@ class Chain(eqx.Module):
         share = jnp.sum(lost, axis=0)
         return self._push(lost) + self._least, jnp.where(real & ~(share <= most), share, most)
 
-    def _holds(self, proof: Any) -> Flag:
+    def _holds(self, proof: PyTree) -> Flag:
         eps = jnp.finfo(self.initial.dtype).eps
         if not isinstance(self.layout, Batch):
             return jnp.all(proof >= self._least / eps)

@@ -98,8 +98,8 @@ class QuickARHMM(AbstractRecursion[Regime]):
         return handed_out(belief)
 
     def resume(self, kept: Regime) -> Regime:
-        """Probabilities of which nothing is lost, and the past."""
-        assert isinstance(kept.states, Categorical)  # by `record`
+        """As the chain's, and the past."""
+        assert not isinstance(kept.states, Bracketed)  # which walks alone carry
         return Regime(self.chain.resume(kept.states), kept.past)
 
 
