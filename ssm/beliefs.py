@@ -16,7 +16,8 @@ from ssm.logspace import log
 from ssm.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
-SMALL = 32 * 32  # numbers that a choice inside a loop may read without it paying to read them twice
+# Up to so many states a choice inside a CPU scan costs less than what it saves: it copies the matrix that it reads.
+SMALL = 32
 
 
 class Categorical(eqx.Module):
@@ -100,7 +101,7 @@ class Bracketed(AbstractInner):
 
     def moved(self, transition: Any, u: PyTree) -> "Bracketed":
         """One step later."""
-        if sum(leaf.size for leaf in jax.tree.leaves(transition)) > SMALL:
+        if len(self.probs) > SMALL:
             probs, lost = jax.vmap(lambda values: transition.push(values, u))(jnp.stack([self.probs, self.lost]))
             lost = jax.lax.stop_gradient(lost) + self.least
             return Bracketed(probs, lost, self.share + self._least_share, jnp.zeros_like(self.clean))
@@ -121,7 +122,8 @@ class Bracketed(AbstractInner):
             after = lost * weights + least
             return after, jnp.sum(after)
 
-        lost, share = jax.lax.cond(self.clean, lambda: (jnp.full_like(lost, least), len(lost) * least), walked)
+        few = lambda: (jnp.full_like(lost, least), len(lost) * least)
+        lost, share = walked() if len(lost) > SMALL else jax.lax.cond(self.clean, few, walked)
         # Probabilities sum to one, so the share of what was lost is what every answer may be wrong by.
         holds = (total > 0) & (share <= 4 * jnp.finfo(total.dtype).eps)
         return Bracketed(joint / total, lost, share, self.clean), jnp.where(holds, total, jnp.nan)

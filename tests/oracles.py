@@ -75,6 +75,44 @@ def enumerate_paths(initial: np.ndarray, transition: np.ndarray, log_likelihoods
     )
 
 
+def walk_logarithms(initial: np.ndarray, transition: np.ndarray, log_likelihoods: np.ndarray) -> Chain:
+    """The same by the textbook's forward, backward and best-path recursions, all in logarithms: any K and T.
+
+    `transition` is (T, K, K), with the matrix that leads into t at t.
+    """
+    total, size = log_likelihoods.shape
+    with np.errstate(divide="ignore"):
+        moves, start = np.log(transition), np.log(initial)
+    add = np.logaddexp.reduce
+    predicted, forward, back = (np.zeros((total, size)) for _ in range(3))
+    scores, best = np.zeros((total, size)), np.zeros((total, size), int)
+    for t in range(total):
+        predicted[t] = start if t == 0 else add(forward[t - 1][:, None] + moves[t], axis=0)
+        forward[t] = predicted[t] + log_likelihoods[t]
+        reached = start[None] if t == 0 else scores[t - 1][:, None] + moves[t]
+        best[t], scores[t] = reached.argmax(0), reached.max(0) + log_likelihoods[t]
+    for t in range(total - 1, 0, -1):
+        back[t - 1] = add(moves[t] + log_likelihoods[t] + back[t], axis=1)
+    whole = add(forward[-1])
+    counts = np.zeros((size, size))
+    for t in range(1, total):
+        counts += np.exp(forward[t - 1][:, None] + moves[t] + log_likelihoods[t] + back[t] - whole)
+    path = [int(scores[-1].argmax())]
+    for t in range(total - 1, 0, -1):
+        path.append(int(best[t][path[-1]]))
+    share = lambda logs: np.exp(logs - add(logs, axis=1)[:, None])
+    evidence = np.diff(add(forward, axis=1), prepend=0.0)
+    return Chain(
+        evidence,
+        share(predicted),
+        share(forward),
+        share(forward + back),
+        counts,
+        np.array(path[::-1]),
+        scores[-1].max(),
+    )
+
+
 def _log_sum(log_weights: np.ndarray) -> float:
     return float(np.logaddexp.reduce(log_weights))
 
