@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
 import ssm
 

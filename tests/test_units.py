@@ -89,7 +89,7 @@ def test_units_change_nothing(kind: str) -> None:
         fit = ssm.fit(chain(started(kind, unit)), (ys * unit).astype(np.float32), ssm.EM(8, tol=0), inputs=inputs)
         assert finite(fit.model) and monotone(fit)
         reached.append(fit.log_probs + TOTAL * (2 if wide else 1) * np.log(unit))
-    # Log-probabilities of 14 a step, rounded by some 1e-7 of themselves; units that are no powers of two round the data.
+    # Log-probabilities of 14 a step, rounded by some 1e-7 of themselves; units no powers of two round the data.
     count = min(len(each) for each in reached)  # EM stops where rounding leaves no gain
     for other in (reached[0], reached[2]):
         np.testing.assert_allclose(other[:count], reached[1][:count], rtol=1e-5, atol=1e-4 * TOTAL)
