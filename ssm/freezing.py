@@ -225,9 +225,10 @@ def num_parameters(model: PyTree, frozen: Frozen = ()) -> int:
 
     Levels that all logits share, constants that add up, rotations of factors and classes of a transition of low rank
     are left out: for chains and networks the number is the rank of the derivatives of log p(y_t | y_<t), for almost
-    all values of the parameters. What observations do not show of the states of a LinearGaussian is not left out (their
-    basis, D² numbers if nothing is given or frozen, and some of their noise), nor is a variational encoder: as in other
-    libraries these are counted as they are written, so freeze what fixes them before AIC and BIC are compared across D.
+    all values of the parameters. Not left out are what observations do not show of the states of a LinearGaussian
+    (their basis, D² numbers if nothing is given or frozen, and some of their noise), a variational encoder, and the
+    input bias of a cell that reads its own symbols, which one-hot columns could carry: as in other libraries these are
+    counted as they are written, so freeze what fixes a basis before AIC and BIC are compared across D.
     """
     entries = free_entries(model, frozen_names(model, frozen))
     is_redundant = lambda node: isinstance(node, AbstractOverparametrised)
