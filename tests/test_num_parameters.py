@@ -154,9 +154,7 @@ CHAINS_AND_NETWORKS = zoo.members(lambda m: m.is_markov or m.name.startswith(("R
 @pytest.mark.parametrize("member", CHAINS_AND_NETWORKS)
 def test_the_count_is_the_rank_for_every_member(member: zoo.Member) -> None:
     model = member.model(1)
-    biases = (
-        9 if member.name == "RNN-categorical" else 0
-    )  # one of each gate; columns of one-hot symbols could carry them
+    biases = 9 if member.name == "RNN-categorical" else 0  # which one-hot columns could carry
     assert ssm.num_parameters(model) == rank(model) + biases
 
 
