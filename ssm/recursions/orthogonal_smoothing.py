@@ -20,7 +20,7 @@ from ssm.linalg import matrix_times_column, multiply
 from ssm.maps.gaussian import GaussianKernel
 from ssm.recursions.costate import Seen
 from ssm.roots import orthogonalised, solve_lower, triangular_root
-from ssm.shapes import Array, Bool, Float, Key, PyTree
+from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.steps import Step
 from ssm.trees import select
 
@@ -53,19 +53,19 @@ class Whitened(NamedTuple):
 
         return self._unwhitened(jax.lax.fori_loop(0, lag + 1, back, every))
 
-    def draw(self, keys: Key) -> Float[Array, "T D"]:
-        """A path from p(x_{1:T} | y_{1:T}), from as many keys."""
+    def draw(self, key: Key, times: Int[Array, "T"]) -> Float[Array, "T D"]:
+        """A path from p(x_{1:T} | y_{1:T}), with a key of its own for every time."""
         size = self.mean.shape[1]
 
         def back(later: Float[Array, "D"], now: tuple) -> tuple[Array, Array]:
-            kernel, ends, key = now
-            for_end, for_noise = jax.random.split(key)
+            kernel, ends, t = now
+            for_end, for_noise = jax.random.split(jax.random.fold_in(key, t))
             later = jnp.where(ends, jax.random.normal(for_end, (size,), later.dtype), later)
             noise = multiply(kernel.noise, jax.random.normal(for_noise, kernel.noise.shape[1:], later.dtype))
             here = multiply(kernel.matrix, later) + kernel.offset + noise
             return here, here
 
-        found = jax.lax.scan(back, self._nothing().mean, (self.kernel, self.ends, keys), reverse=True)[1]
+        found = jax.lax.scan(back, self._nothing().mean, (self.kernel, self.ends, times), reverse=True)[1]
         return self.mean + jax.vmap(matrix_times_column)(self.root, found)
 
     def _nothing(self) -> Gaussian:

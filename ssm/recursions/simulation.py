@@ -53,8 +53,7 @@ def draws(
         return jax.lax.cond(exact, lambda: direct, lambda: from_end(direct, for_rest))
 
     def from_end(direct: Float[Array, "T D"], key: Key) -> Float[Array, "T D"]:
-        keys = jax.vmap(lambda t: jax.random.fold_in(key, t))(steps.t)
-        found = whitened(model, steps, predicted, seen).draw(keys)
+        found = whitened(model, steps, predicted, seen).draw(key, steps.t)
         return found if steps.padding is None else jnp.where(steps.padding[:, None], direct, found)
 
     return jax.vmap(path)(jax.random.split(key, num_samples))
