@@ -168,7 +168,7 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
         """Smoothed beliefs (T, ...) of prepared steps, where there is a better way than through reversed kernels."""
         return None
 
-    def lag(
+    def lag_directly(
         self, steps: Step, predicted: Belief, filtered: Belief, lag: int, by_kernels: Callable[[], Belief]
     ) -> Belief:
         """p(x_t | y_{1:t+lag}) of prepared steps: through the reversed kernels, unless a member knows better."""

@@ -58,7 +58,7 @@ def from_costates(
         lambda: _by_kernels(model, steps, predicted, known, exact, schedule),
         lambda: _turned(model, steps, predicted, filtered, seen, schedule),
     ]
-    second = jnp.where(_kernels_hold(model, steps, predicted, filtered, exact), 1, 2)
+    second = jnp.where(kernels_hold(model, steps, predicted, filtered, exact), 1, 2)
     return jax.lax.switch(jnp.where(jnp.all(exact), 0, second), ways), exact
 
 
@@ -72,10 +72,10 @@ def lagged(
         return found if steps.padding is None else _where(steps.padding, filtered, found)
 
     nowhere = jnp.zeros(len(steps.t), bool)
-    return jax.lax.cond(_kernels_hold(model, steps, predicted, filtered, nowhere), by_kernels, turned)
+    return jax.lax.cond(kernels_hold(model, steps, predicted, filtered, nowhere), by_kernels, turned)
 
 
-def _kernels_hold(model: Any, steps: Step, predicted: Any, filtered: Any, exact: Bool[Array, "T"]) -> Flag:
+def kernels_hold(model: Any, steps: Step, predicted: Any, filtered: Any, exact: Bool[Array, "T"]) -> Flag:
     """Whether no kernel from a time that is not `exact` divides by what is next to nothing."""
 
     def clear(root: Array, ahead: Array, u: Any) -> Flag:

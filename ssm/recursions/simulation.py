@@ -6,8 +6,9 @@ x = E[x | y] + (x⁺ - E[x⁺ | y⁺]) (Durbin & Koopman 2002). Only the error o
     e_t = x⁺_t - E[x⁺_t | y⁺_<t],        e_{t+1} = F (e_t - K (H e_t + v_t)) + w_{t+1},
 
 and back the costate r_t of `ssm.recursions.costate`. Nothing is divided by a prediction, so noises may be singular and
-states certain. Where that subtracts too much (`ssm.recursions.costate_smoothing`), paths are drawn from the end, each
-state given the one after it (`ssm.recursions.orthogonal_smoothing`).
+states certain. What subtracts too much (`ssm.recursions.costate_smoothing`), at the start of a sequence, is drawn given
+what comes after it, by the reversed kernels, or where these do not hold all of a path, from its end
+(`ssm.recursions.orthogonal_smoothing`).
 """
 
 import dataclasses
@@ -22,11 +23,11 @@ from ssm.recursion import AbstractRecursion
 from ssm.recursions import costate
 from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.costate import Seen
-from ssm.recursions.costate_smoothing import left
+from ssm.recursions.costate_smoothing import kernels_hold, left
 from ssm.recursions.orthogonal_smoothing import whitened
 from ssm.scan import scan
 from ssm.schedules.sequential import Sequential
-from ssm.shapes import Array, Float, Key, Scalar
+from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
 from ssm.steps import Step
 
 
@@ -37,7 +38,11 @@ def draws(
     seen = model.seen(steps, predicted)
     matrices, costates = jax.vmap(Seen.back)(seen).matrix, costate.costates(seen, steps, Sequential())
     expected = costate.smoothed_means(filtered, costates)
-    exact = jnp.all(left(filtered.root, costates.covariance)[1])
+    exact = left(filtered.root, costates.covariance)[1]
+    ways = backward_steps(steps, predicted, filtered)
+    known = _known(exact, ways)
+    second = jnp.where(kernels_hold(model, steps, predicted, filtered, known), 1, 2)
+    which = jnp.where(jnp.all(exact), 0, second)
 
     def path(key: Key) -> Float[Array, "T D"]:
         # Keys are folded from the times, so that draws do not depend on T.
@@ -50,13 +55,33 @@ def draws(
         slopes = scan(Slopes(), back, save=lambda saved: saved.filtered.state, backward=True)[1]
         corrected = multiply(jnp.swapaxes(filtered.root, 1, 2), slopes[..., None])
         direct = expected + after - multiply(filtered.root, corrected)[..., 0]
-        return jax.lax.cond(exact, lambda: direct, lambda: from_end(direct, for_rest))
+        given_later = lambda: _early(model, ways, direct, known, for_rest)
+        return jax.lax.switch(which, [lambda: direct, given_later, lambda: from_end(direct, for_rest)])
 
     def from_end(direct: Float[Array, "T D"], key: Key) -> Float[Array, "T D"]:
         found = whitened(model, steps, predicted, seen).draw(key, steps.t)
         return found if steps.padding is None else jnp.where(steps.padding[:, None], direct, found)
 
     return jax.vmap(path)(jax.random.split(key, num_samples))
+
+
+def _known(exact: Bool[Array, "T"], back: Step) -> Bool[Array, "T"]:
+    """From when on, in each sequence, all times are exact."""
+    ends = jnp.zeros_like(exact).at[-1].set(True) if back.first is None else back.first
+
+    def step(later: Flag, now: tuple[Flag, Flag]) -> tuple[Flag, Flag]:
+        exact, ends = now
+        known = exact & (ends | later)
+        return known, known
+
+    return jax.lax.scan(step, jnp.ones((), bool), (exact, ends), reverse=True)[1]
+
+
+def _early(model: Any, back: Step, direct: Float[Array, "T D"], known: Bool[Array, "T"], key: Key) -> Array:
+    """A path that is `direct` where that is known, and drawn through the reversed kernels before."""
+    first = known if back.first is None else known | back.first
+    steps = dataclasses.replace(back, u=(back.u, direct), first=first)
+    return scan(Rest(model), steps, key=key, save=lambda saved: saved.filtered.state, backward=True)[1]
 
 
 class Noises(NamedTuple):
@@ -109,6 +134,26 @@ class Errors(AbstractRecursion[Point]):
         gains = u.seen.gains
         seen = multiply(gains.emission, prior.state) + u.noises.emission
         return Point(prior.state - multiply(gains.gain, seen)), jnp.zeros(())
+
+
+@final
+class Rest(AbstractRecursion[Point]):
+    """belief = a drawn x_t: as it was drawn already where a path begins, and then given x_{t+1}."""
+
+    model: Any
+
+    def init(self, u: tuple[Reversal, Array], *, key: Key | None = None) -> Point:
+        """As it was drawn."""
+        return Point(u[1])
+
+    def predict(self, belief: Point, u: tuple[Reversal, Array], *, key: Key | None = None) -> Point:
+        """A draw of x_t given x_{t+1}."""
+        back = u[0]
+        return Point(self.model.reverse(back.filtered, back.predicted, back.u).sample(key, belief.state))
+
+    def update(self, prior: Point, u: tuple[Reversal, Array], y: None, *, key: Key | None = None):
+        """Nothing to correct."""
+        return prior, jnp.zeros(())
 
 
 @final
