@@ -143,7 +143,7 @@ def observations(
     return Observed(ys.astype(dtype), None if observed is None else jnp.asarray(observed), unsure)
 
 
-def _without_nan(there: np.ndarray, event_rank: int, observed: Any, padding: Array | None) -> Any:
+def _without_nan(there: Any, event_rank: int, observed: Any, padding: Array | None) -> Any:
     """Flags that are False where concrete ys are NaN, which is not `there`; None if all is there."""
     if padding is not None and is_concrete(padding):
         there = there | np.asarray(_spread(padding, there))

@@ -104,7 +104,7 @@ def where_missing(function: Function) -> Function:
     @functools.wraps(function)
     def call(model: Any, sequences: Sequences, *others: Any) -> Any:
         steps = sequences.steps
-        if not sequences.unsure or not model.flags_are_dear:
+        if steps.observed is None or not sequences.unsure or not model.flags_are_dear:
             return function(model, sequences, *others)
         flagged = dataclasses.replace(sequences, unsure=False)
         without = dataclasses.replace(flagged, steps=dataclasses.replace(steps, observed=None))
