@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ssm.derivatives import CustomDerivative
 from ssm.shapes import Array
 
 
@@ -21,10 +22,22 @@ def on_support(inside: Array, ys: Array, log_density: Array | None = None) -> Ar
 def ratio(numerator: Array, denominator: Array) -> Array:
     """a / b, and 0 where b is exactly zero: the share of something that cannot happen.
 
-    A NaN in either argument stays NaN.
+    A NaN in either argument stays NaN. Derivatives of any order multiply by 1 / b one time after the other, where those
+    of a quotient have powers of it: 1 / b² is infinite for a b of 1e-20 in float32.
     """
+    return _ratio(*jnp.broadcast_arrays(numerator, denominator))
+
+
+@CustomDerivative
+def _ratio(numerator: Array, denominator: Array) -> Array:
     nothing = denominator == 0
     return jnp.where(nothing, 0, numerator / jnp.where(nothing, 1, denominator))
+
+
+@_ratio.defjvp
+def _ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    value, inverse = _ratio(*primals), _ratio(jnp.ones_like(primals[1]), primals[1])
+    return value, (tangents[0] - value * tangents[1]) * inverse
 
 
 def dot_log(counts: Array, probabilities: Array) -> Array:

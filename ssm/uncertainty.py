@@ -118,8 +118,8 @@ def _read(
     labels = [name for name, places in zip(names, where.indices, strict=True) for _ in places]
     inverse = _invert(np.asarray(gradient, float), np.asarray(curvature, float), labels, float_dtype(model))
     values, slopes = _slopes(centre, model, where, of)
-    flat = [np.asarray(slope, float).reshape(slope.size // max(size, 1), size) for slope in jax.tree.leaves(slopes)]
-    return values, flat, inverse
+    both = zip(jax.tree.leaves(slopes), jax.tree.leaves(values), strict=True)
+    return values, [np.asarray(slope, float).reshape(np.size(value), size) for slope, value in both], inverse
 
 
 def _inside(model: Any) -> PyTree:

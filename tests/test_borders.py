@@ -69,8 +69,8 @@ def test_rates_on_the_border_leave_the_errors_of_the_others(family, tiny):
 @pytest.mark.usefixtures("float64")
 def test_what_is_small_but_needed_is_not_on_the_border():
     """The only way to the second half is a move of 1e-20: it cannot be left out."""
-    ys = np.concatenate([np.zeros(20), np.full(20, 30.0)]) + np.random.default_rng(0).normal(size=40)
-    model = ssm.HMM([1.0, 0.0], [[1 - 1e-20, 1e-20], [0, 1]], ssm.emissions.Normal([0.0, 30.0], [1.0, 1.0]))
+    ys = np.concatenate([np.zeros(20), np.full(20, 12.0)]) + np.random.default_rng(0).normal(size=40)
+    model = ssm.HMM([1.0, 0.0], [[1 - 1e-20, 1e-20], [0, 1]], ssm.emissions.Normal([0.0, 12.0], [1.0, 1.0]))
     with pytest.raises(ValueError, match=r"not at a maximum of the evidence.*transition"):
         ssm.standard_errors(model, ys, frozen=["emission"])
 
@@ -79,3 +79,33 @@ def test_what_is_small_but_needed_is_not_on_the_border():
 def test_where_all_is_held_all_errors_are_zero():
     errors = ssm.standard_errors(chain(1e-57), draws(), frozen=["transition", "emission"])
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(errors))
+
+
+SEPARATED = {
+    "hard zeros": ([1.0, 0.0], [[0.9, 0.1], [0.0, 1.0]], 8.0),
+    "no zeros": ([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], 8.0),
+    "far apart": ([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], 12.0),
+}
+
+
+@pytest.mark.parametrize("name", SEPARATED)
+def test_second_derivatives_where_states_are_told_apart_are_finite_in_float32(name):
+    """What a state's share is divided by is then of the size of 1e-20; those in float64 are the truth."""
+    initial, transition, apart = SEPARATED[name]
+    rng = np.random.default_rng(0)
+    ys = np.concatenate([rng.normal(size=10), apart + rng.normal(size=10)])
+
+    def curvature(dtype):
+        emission = ssm.emissions.Normal(np.array([0.0, apart], dtype), np.ones(2, dtype))
+        model = ssm.HMM(np.array(initial, dtype), np.array(transition, dtype), emission)
+        flat, unravel = ravel_pytree(model)
+        evidence = lambda vector: ssm.log_prob(unravel(vector), ys.astype(dtype))
+        both = jax.jit(lambda at: (jax.hessian(evidence)(at), jax.jacrev(jax.grad(evidence))(at)))(flat)
+        return [np.asarray(each) for each in both]
+
+    forward, reverse = curvature(np.float32)
+    with jax.enable_x64(True):
+        truth = curvature(np.float64)[0]
+    # Sums of some twenty terms, each known to a few epsilons of the largest squared distance, 150.
+    np.testing.assert_allclose(forward, truth, atol=2e-3)
+    np.testing.assert_allclose(reverse, truth, atol=2e-3)
