@@ -251,7 +251,7 @@ def test_collinear_inputs_move_only_what_the_data_tell_apart() -> None:
     rng = np.random.default_rng(8)
     u = rng.normal(size=(TOTAL, 1))
     us, ys = jnp.asarray(np.concatenate([u, 2 * u], axis=1)), jnp.asarray(3 * u[:, 0] + 1)
-    emission = constrain(LinearRegression(np.zeros((1, 2)), np.zeros(1), np.ones(1)))
+    emission = constrain(LinearRegression(np.zeros((1, 2)), np.zeros(1), np.ones(1), minimum_scale=1e-4))
     new = eqx.filter_jit(lambda e: e.maximise(jnp.ones((TOTAL, 1)), ys, us, None))(emission)
     np.testing.assert_allclose(new.weights @ np.array([1.0, 2.0]), 3, rtol=1e-8)
     np.testing.assert_allclose(new.scale, 1e-4, rtol=1e-6)  # a perfect fit stops at the smallest scale
