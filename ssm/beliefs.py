@@ -103,12 +103,11 @@ class Bracketed(AbstractInner):
         """One step later."""
         if len(self.probs) > SMALL:
             probs, lost = jax.vmap(lambda values: transition.push(values, u))(jnp.stack([self.probs, self.lost]))
-            lost = jax.lax.stop_gradient(lost) + self.least
-            return Bracketed(probs, lost, self.share + self._least_share, jnp.zeros_like(self.clean))
+            return Bracketed(probs, lost + self.least, self.share + self._least_share, jnp.zeros_like(self.clean))
         probs = transition.push(self.probs, u)
-        transition, lost, share, after = jax.lax.stop_gradient((transition, self.lost, self.share, probs))
+        lost, share = self.lost, self.share
         # No state gets more of the losses than all of them: of every state they are then less than rounding.
-        clean = share + self.least <= jnp.finfo(probs.dtype).eps ** 2 * jnp.min(after)
+        clean = share + self.least <= jnp.finfo(probs.dtype).eps ** 2 * jnp.min(probs)
         lost = jax.lax.cond(clean, lambda: jnp.zeros_like(lost), lambda: transition.push(lost, u) + self.least)
         return Bracketed(probs, lost, jnp.where(clean, 0, share + self._least_share), clean)
 
@@ -116,10 +115,10 @@ class Bracketed(AbstractInner):
         """Probabilities times the weights, normalised, and the normaliser: NaN where more than rounding may be lost."""
         joint = self.probs * weights
         total = jnp.sum(joint)
-        least, lost, weights = jax.lax.stop_gradient((self.least / total, self.lost, weights / total))
+        least, lost = self.least / total, self.lost
 
         def walked() -> tuple[Array, Array]:
-            after = lost * weights + least
+            after = lost * weights / total + least
             return after, jnp.sum(after)
 
         few = lambda: (jnp.full_like(lost, least), len(lost) * least)

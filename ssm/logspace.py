@@ -1,6 +1,5 @@
 """Logarithms and ratios that keep their gradients finite where a probability is exactly zero."""
 
-import jax
 import jax.numpy as jnp
 
 from ssm.derivatives import CustomDerivative
@@ -59,7 +58,7 @@ def finite_max(values: Array, where: Array | None = None, axis: int = -1) -> Arr
 
 def log_sum(values: Array, axis: int = -1) -> Array:
     """log Σ exp along an axis: -inf, with a zero gradient (not NaN), where all are -inf; NaN stays NaN."""
-    shift = jax.lax.stop_gradient(finite_max(values, axis=axis))
+    shift = finite_max(values, axis=axis)
     total = jnp.sum(jnp.exp(values - jnp.expand_dims(shift, axis)), axis=axis)
     nothing = total == 0
     return jnp.where(nothing, -jnp.inf, jnp.log(jnp.where(nothing, 1, total)) + shift)

@@ -2,7 +2,6 @@
 
 from typing import Any, final
 
-import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import LogCategorical
@@ -53,4 +52,4 @@ class MarkovMap(AbstractMap[LogCategorical]):
 
 
 def _shifted(logs: Float[Array, "K K"]) -> Float[Array, "K K"]:
-    return logs - jax.lax.stop_gradient(finite_max(logs.reshape(-1)))
+    return logs - finite_max(logs.reshape(-1))
