@@ -192,7 +192,7 @@ def _either_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
         holds, found = quick(*operands)
         return jax.lax.cond(holds, lambda: found, lambda: safe(*operands))
 
-    return eqx.filter_jvp(chosen, operands, tangents[2])
+    return either(*primals), eqx.filter_jvp(chosen, operands, tangents[2])[1]
 
 
 # -- side by side ---------------------------------------------------------------------------------------------

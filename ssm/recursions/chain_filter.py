@@ -204,6 +204,11 @@ class QuickChain(AbstractRecursion[Bracketed]):
     chain: ChainFilter
 
     @property
+    def feeds_back(self) -> bool:
+        """Observations only correct the belief."""
+        return False
+
+    @property
     def predicts_at_once(self) -> bool:
         """Where predicting is one matrix product for all times."""
         return self.chain.dynamics.is_one_matrix
