@@ -103,9 +103,10 @@ class Bracketed(AbstractInner):
         """One step later."""
         if len(self.probs) > SMALL:
             probs, lost = jax.vmap(lambda values: transition.push(values, u))(jnp.stack([self.probs, self.lost]))
-            return Bracketed(probs, lost + self.least, self.share + self._least_share, jnp.zeros_like(self.clean))
+            lost = jax.lax.stop_gradient(lost) + self.least
+            return Bracketed(probs, lost, self.share + self._least_share, jnp.zeros_like(self.clean))
         probs = transition.push(self.probs, u)
-        lost, share = self.lost, self.share
+        transition, lost, share = jax.lax.stop_gradient((transition, self.lost, self.share))
         # No state gets more of the losses than all of them: of every state they are then less than rounding.
         clean = share + self.least <= jnp.finfo(probs.dtype).eps ** 2 * jnp.min(probs)
         lost = jax.lax.cond(clean, lambda: jnp.zeros_like(lost), lambda: transition.push(lost, u) + self.least)
@@ -115,10 +116,10 @@ class Bracketed(AbstractInner):
         """Probabilities times the weights, normalised, and the normaliser: NaN where more than rounding may be lost."""
         joint = self.probs * weights
         total = jnp.sum(joint)
-        least, lost = self.least / total, self.lost
+        least, lost, scaled = jax.lax.stop_gradient((self.least / total, self.lost, weights / total))
 
         def walked() -> tuple[Array, Array]:
-            after = lost * weights / total + least
+            after = lost * scaled + least
             return after, jnp.sum(after)
 
         few = lambda: (jnp.full_like(lost, least), len(lost) * least)

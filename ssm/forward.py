@@ -166,33 +166,13 @@ def has_quick_form(model: AbstractRecursion, schedule: AbstractSchedule) -> bool
     return model.is_quickened and (blocks or isinstance(schedule, Sequential | SideBySide))
 
 
-@eqx.filter_custom_jvp
 def either(
     quick: Callable[..., tuple[Flag, PyTree]], safe: Callable[..., PyTree], operands: tuple[PyTree, ...]
 ) -> PyTree:
-    """What `quick(*operands)` found if it says that this holds, else what `safe(*operands)` finds.
-
-    A loop that is run once or not at all, where a `cond` under `vmap` would run both for all.
-    """
+    """What `quick(*operands)` found if it says that this holds, else what `safe(*operands)` finds."""
     holds, found = quick(*operands)
-    arrays, static = eqx.partition(found, eqx.is_array)
-
-    def again(carry: tuple[Flag, PyTree]) -> tuple[Flag, PyTree]:
-        return jnp.ones((), bool), eqx.filter(safe(*operands), eqx.is_array)
-
-    return eqx.combine(jax.lax.while_loop(lambda carry: ~carry[0], again, (holds, arrays))[1], static)
-
-
-@either.def_jvp
-def _either_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
-    """Of the one that was taken; here, a choice that can be walked backwards."""
-    quick, safe, operands = primals
-
-    def chosen(*operands: PyTree) -> PyTree:
-        holds, found = quick(*operands)
-        return jax.lax.cond(holds, lambda: found, lambda: safe(*operands))
-
-    return either(*primals), eqx.filter_jvp(chosen, operands, tangents[2])[1]
+    # What only the safe form needs is computed inside the choice. Under `vmap` both are.
+    return jax.lax.cond(holds, lambda: found, lambda: safe(*operands))
 
 
 # -- side by side ---------------------------------------------------------------------------------------------
