@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ssm.beliefs import handed_out
 from ssm.distributions import num_symbols
+from ssm.missing import somewhere
 from ssm.model import AbstractModel
 from ssm.recursion import AbstractRecursion
 from ssm.scan import Saved, predictions, scan
@@ -60,7 +61,7 @@ class Form(NamedTuple):
         """The full record of a walk, in this form."""
         if not self.recursion.predicts_at_once:
             _, log_evidence, both = self.walk(schedule, key, lambda saved: (saved.predicted, saved.filtered))
-            return Saved(*both, log_evidence)
+            return Saved(both[0], both[1], log_evidence)
         # Where predicting costs one matrix product for all times, it is left out of the loop and done after it.
         _, log_evidence, filtered = self.walk(schedule, key, lambda saved: saved.filtered)
         return Saved(predictions(self.recursion, self.prepared, filtered), filtered, log_evidence)
@@ -114,7 +115,7 @@ def beliefs(
     if together(schedule, model, steps, fast):
         save = lambda saved: (saved.predicted, saved.filtered)
         _, log_evidence, both = forward(model, steps, schedule, key, save, fast=fast)
-        return Saved(*both, log_evidence)
+        return Saved(both[0], both[1], log_evidence)
     return from_beliefs(lambda form, saved: saved, model, steps, schedule, key)
 
 
@@ -171,8 +172,8 @@ def either(
 ) -> PyTree:
     """What `quick(*operands)` found if it says that this holds, else what `safe(*operands)` finds."""
     holds, found = quick(*operands)
-    # What only the safe form needs is computed inside the choice. Under `vmap` both are.
-    return jax.lax.cond(holds, lambda: found, lambda: safe(*operands))
+    # What only the safe form needs is computed inside the choice. Under `vmap` all take the one that holds for all.
+    return jax.lax.cond(somewhere(~holds), lambda: safe(*operands), lambda: found)
 
 
 # -- side by side ---------------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ class MultivariateLinearRegression(AbstractRegression):
                 return residuals_of(share, us, lambda *line: ys - expected(*line), slope, bias)
             here = expected(slope, bias)
             around, extra = complete(share, ys - here, observed, jnp.zeros_like(bias), covariance)
-            left = lambda *line: jnp.where(observed, ys - expected(*line), around + (here - expected(*line)))
+            there = observed
+            left = lambda *line: jnp.where(there, ys - expected(*line), around + (here - expected(*line)))
             return residuals_of(share, us, left, slope, bias, extra)
 
         return jax.lax.map(one_state, (weights.T, self.weights, self.bias, self.covariance))

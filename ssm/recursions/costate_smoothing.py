@@ -63,7 +63,7 @@ def from_costates(
 
 
 def lagged(
-    model: Any, steps: Step, predicted: Gaussian, filtered: Gaussian, lag: int, by_kernels: Callable[[], Gaussian]
+    model: Any, steps: Step, predicted: Gaussian, filtered: Gaussian, lag: int, by_kernels: Callable[[], Any]
 ) -> Gaussian:
     """p(x_t | y_{1:t+lag}): through kernels where these hold, else by orthogonal matrices."""
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, final
 import jax
 import jax.numpy as jnp
 
-from ssm.beliefs import Categorical
+from ssm.beliefs import Categorical, LogCategorical
 from ssm.emissions.base import AbstractEmission
 from ssm.expectation import AbstractExpectation
 from ssm.freezing import inner
@@ -23,7 +23,7 @@ from ssm.trees import index, without_functions
 
 
 @final
-class HMM(ChainFilter, AbstractExpectation[Categorical]):
+class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
     """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
 
     Shapes: `initial` (K,), or "stationary": the distribution that the transition leaves as it is, or None: the one
@@ -64,7 +64,7 @@ class HMM(ChainFilter, AbstractExpectation[Categorical]):
     def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
         """As `python -m benchmarks side_by_side` measured it on a CPU."""
         if len(shape) == 1:
-            return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 32
+            return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 64
         return self.runs_side_by_side and shape[0] >= 8
 
     def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Saved]:

@@ -117,11 +117,11 @@ class Chain(eqx.Module):
             total = jnp.sum(joint, axis=0)
             return joint / total, total
 
-        def step(carry: tuple[Array, PyTree], now: tuple[Array, Array]) -> tuple[tuple[Array, PyTree], tuple]:
-            (prior, proof), (weights, real) = carry, now
+        def step(carry: tuple[Array, Array], weights: Array) -> tuple[tuple[Array, Array], tuple]:
+            prior, smallest = carry
             filtered, total = correct(prior, weights)
             after = self._push(filtered)
-            return (after, self._proven(proof, weights, total, after, real)), (filtered, total)
+            return (after, jnp.minimum(smallest, after * total)), (filtered, total)
 
         def begin(ends: Float[Array, "K C"]) -> Float[Array, "K C"]:
             if isinstance(self.layout, Batch):
@@ -133,41 +133,14 @@ class Chain(eqx.Module):
         starts = begin(jax.lax.scan(move, vague, self.weights[self.layout.depth - self.memory :])[0])
 
         def walk(starts: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], tuple[Array, Array, Array]]:
-            (ends, proof), (filtered, totals) = jax.lax.scan(step, (starts, self._unproven), (self.weights, self.real))
-            return begin(ends), (filtered, totals, self._holds(proof))
+            (ends, smallest), (filtered, totals) = jax.lax.scan(step, (starts, jnp.ones_like(starts)), self.weights)
+            return begin(ends), (filtered, totals, smallest)
 
-        agreed, (filtered, totals, holds) = self._relay(walk, starts)
-        return Forward(agreed & holds & jnp.all(totals > 0), filtered, totals)
-
-    # What shows that no state was lost to numbers too small to be held. In a batch, what may have been lost is walked
-    # beside the probabilities, as by `ssm.beliefs.Bracketed`. Lanes of one sequence would have to agree about that, so
-    # there no prediction may be so small that what a step can lose is more than rounding.
-
-    @property
-    def _least(self) -> float:
-        """What one step can lose of a state, times the normaliser."""
-        return least_lost(self.initial)
-
-    @property
-    def _unproven(self) -> PyTree:
-        lanes = self.layout.lanes
-        if isinstance(self.layout, Batch):
-            return jnp.zeros((self.size, lanes), self.initial.dtype), jnp.zeros(lanes, self.initial.dtype)
-        return jnp.ones((self.size, lanes), self.initial.dtype)
-
-    def _proven(self, proof: PyTree, weights: Array, total: Array, after: Array, real: Array) -> PyTree:
-        if not isinstance(self.layout, Batch):
-            return jnp.minimum(proof, after * total)
-        lost, most = proof
-        lost = (lost * weights + self._least) / total
-        share = jnp.sum(lost, axis=0)
-        return self._push(lost) + self._least, jnp.where(real & ~(share <= most), share, most)
-
-    def _holds(self, proof: PyTree) -> Flag:
-        eps = jnp.finfo(self.initial.dtype).eps
-        if not isinstance(self.layout, Batch):
-            return jnp.all(proof >= self._least / eps)
-        return jnp.all(proof[1] <= 4 * eps)
+        agreed, (filtered, totals, smallest) = self._relay(walk, starts)
+        # No prediction may be so small that what a step can lose of it, to numbers too small to be held, is more than
+        # rounding. Where one is, the proof of `ssm.beliefs.Bracketed` may still hold, in order.
+        kept = smallest >= least_lost(self.initial) / jnp.finfo(self.initial.dtype).eps
+        return Forward(agreed & jnp.all(kept) & jnp.all(totals > 0), filtered, totals)
 
     def backward(self, forward: Forward, counted: Float[Array, "C"] | None = None) -> Backward:
         """Smoothed probabilities and expected moves, with gain_t = weights_t b_t / total_t and b_{t-1} = A gain_t.

@@ -74,11 +74,6 @@ class QuickARHMM(AbstractRecursion[Regime]):
     chain: QuickChain
     past: Float[Array, "L N"]  # before the first observation, latest first
 
-    @property
-    def feeds_back(self) -> bool:
-        """It reads its own past."""
-        return True
-
     def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
         """As the model's."""
         return Regime(self.chain.init(u), self.past)
