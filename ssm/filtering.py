@@ -139,13 +139,13 @@ def init(model: AbstractRecursion, u: PyTree = None, *, key: Key | None = None) 
     return State(belief, jnp.zeros((), int))
 
 
-def before_first(model: AbstractRecursion, u: PyTree, key: Key | None) -> tuple[Any, PyTree]:
-    """The initial belief of a stream, and what the model makes of its first input."""
+def before_first(model: AbstractRecursion, u: PyTree, key: Key | None) -> tuple[Any, Step]:
+    """The initial belief of a stream, and what the model makes of a first step of which only the input is known."""
     if u is None and model.num_inputs:
         u = np.zeros(model.num_inputs)  # an initial distribution that reads u is replaced at the first step
     plain = constrain(model)
-    known = index(plain.prepare(at(one_step(model, None, u).steps, jnp.zeros((), int))).u, 0)
-    return plain.init(known, key=key), known
+    first = index(plain.prepare(at(one_step(model, None, u).steps, jnp.zeros((), int))), 0)
+    return plain.init(first.u, key=key), first
 
 
 def step(

@@ -16,7 +16,7 @@ from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.backward import Smoother, backward_steps, smooth_backward
 from ssm.scan import Saved, everything, predictions, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
-from ssm.shapes import Array, Int, Key, PyTree, Scalar
+from ssm.shapes import Array, Bool, Int, Key, PyTree, Scalar
 from ssm.smoothing import Smoothed, check_reversible
 from ssm.steps import Step
 from ssm.trees import index, reverse
@@ -91,6 +91,8 @@ class LagState(eqx.Module):
     filtered: Any  # p(x_s | y_{1:s})
     predicted: Any  # p(x_s | y_{1:s-1})
     u: PyTree  # what was known before y_s
+    y: PyTree  # y_s, prepared
+    observed: Bool[Array, "L"]
 
     @property
     def belief(self) -> Any:
@@ -107,10 +109,11 @@ class FixedLag(eqx.Module):
     def init(self, u: PyTree = None, *, key: Key | None = None) -> LagState:
         """The state before the first observation; `u` and `key` as in `ssm.init`."""
         needs_key(self.model, key, "fixed_lag")
-        belief, known = before_first(self.model, u, key)
+        belief, first = before_first(self.model, u, key)
         every = lambda tree: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.lag + 1, *leaf.shape)), tree)
         beliefs, t = every(belief), jnp.zeros((), int)
-        return LagState(t, every(t), beliefs, beliefs, beliefs, every(known))
+        seen = jnp.zeros(self.lag + 1, bool)
+        return LagState(t, every(t), beliefs, beliefs, beliefs, every(first.u), every(first.y), seen)
 
     def step(
         self, state: LagState, y: Array | None, u: PyTree = None, *, key: Key | None = None
@@ -146,10 +149,12 @@ def _step(model, sequences, state, key):
     model, steps = constrain(model), at(sequences.steps, state.t)
     prepared = model.prepare(steps)
     _, saved = scan(model, prepared, belief=state.belief, key=key, save=everything)
-    before = (state.times, state.filtered, state.predicted, state.u)
-    now = (steps.t, saved.filtered, saved.predicted, prepared.u)
+    before = (state.times, state.filtered, state.predicted, state.u, state.y, state.observed)
+    now = (steps.t, saved.filtered, saved.predicted, prepared.u, prepared.y, jnp.any(prepared.observed)[None])
     both = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new]), before, now)
-    times, filtered, predicted, u = both
-    # Nothing leads into the first time: what stands before it in the memory is passed over, like padding.
-    smoothed = smooth_backward(model, Step(t=times, u=u, padding=times == 0), predicted, filtered, Sequential())
-    return LagState(state.t + 1, times, smoothed, filtered, predicted, u), saved.log_evidence[0]
+    times, filtered, predicted, u, y, observed = both
+    # Nothing leads into the first time, which stands for those before it in the memory, too.
+    back = Step(t=times, u=u, y=y, observed=observed, first=times == 0)
+    smoothed = smooth_backward(model, back, predicted, filtered, Sequential())
+    smoothed = index(smoothed, jnp.maximum(jnp.arange(len(times)), jnp.sum(times == 0) - 1))
+    return LagState(state.t + 1, times, smoothed, filtered, predicted, u, y, observed), saved.log_evidence[0]

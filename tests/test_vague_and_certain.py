@@ -147,3 +147,20 @@ def test_smoothed_states_and_evidence_have_the_slopes_of_the_oracle() -> None:
     evidence = jax.grad(lambda phi: ssm.log_prob(model(phi), ys))(PHI)
     exact = (oracle(PHI + step) - oracle(PHI - step)) / (2 * step)
     np.testing.assert_allclose([state, evidence], exact, rtol=1e-7)  # of a difference over 1e-4
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("total", [3, 9])
+def test_a_stream_looks_back_to_rounding(total: int) -> None:
+    """Through kernels alone, which a stream that keeps no observations has, it was off by as much as the states are."""
+    given, ys = arima(1e2, total, 1.0)
+    stream = ssm.fixed_lag(ssm.LinearGaussian(*given), 4)
+    state = stream.init()
+    for y in ys:
+        state, _ = stream.step(state, y)
+    means, covariances, _ = smoothed(given, ys)
+    kept = min(total, 5)
+    np.testing.assert_allclose(state.smoothed.mean[-kept:], means[-kept:], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(state.smoothed.covariance[-kept:], covariances[-kept:], rtol=0, atol=1e-11)
+    first = np.broadcast_to(state.smoothed.mean[-kept], (5 - kept, 3))  # stands for the times before it
+    np.testing.assert_allclose(state.smoothed.mean[: 5 - kept], first, rtol=0, atol=0)
