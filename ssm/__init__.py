@@ -1,8 +1,8 @@
 """onescan: one recursion for RNNs, hidden Markov models, Kalman filters and stochastic RNNs."""
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+import types as _types
+import typing as _typing
 
 from ssm import cells as cells
 from ssm import conjugate as conjugate
@@ -70,14 +70,14 @@ from ssm.tying import Tied as Tied
 from ssm.uncertainty import parameter_covariance as parameter_covariance
 from ssm.uncertainty import standard_errors as standard_errors
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from ssm import datasets as datasets
     from ssm import plotting as plotting
 
 _ON_DEMAND = ("datasets", "plotting")  # what brings other packages with it
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> _types.ModuleType:
     """Modules that are imported when they are used."""
     if name not in _ON_DEMAND:
         raise AttributeError(f"module 'ssm' has no attribute {name!r}")

@@ -15,6 +15,7 @@ from ssm.linalg import matrix_times_column, multiply_small, square
 from ssm.logspace import log
 from ssm.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.unwritten import unwritten
 
 # Up to so many states a choice inside a CPU scan costs less than what it saves: it copies the matrix that it reads.
 SMALL = 32
@@ -44,7 +45,7 @@ class AbstractInner(eqx.Module):
 
     def plain(self) -> eqx.Module:
         """What is handed out."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class LogCategorical(AbstractInner):

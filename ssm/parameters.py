@@ -244,7 +244,7 @@ class AbstractOverparametrised(eqx.Module):
         That is their number less the rank of what they move, for almost all values of the free ones, beside the values
         of those that are held.
         """
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 class AbstractRewritten(eqx.Module):

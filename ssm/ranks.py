@@ -16,7 +16,7 @@ def shared_levels(free: Bool[np.ndarray, "..."], possible: Any = True, axis: int
     return int((np.where(possible, free, True).all(axis=axis) & possible.any(axis=axis)).sum())
 
 
-def shared_constants(free: list[Bool[np.ndarray, "K *event"]]) -> int:
+def shared_constants(free: list[Bool[np.ndarray, "_ *event"]]) -> int:
     """Redundant numbers where tables add up: constants move between those whose numbers are all free."""
     whole = np.sum([each.all(axis=0) for each in free], axis=0)
     return int(np.maximum(whole - 1, 0).sum())

@@ -91,7 +91,7 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         What it keeps (`record`) are the same beliefs. Where they cannot be trusted its increments must be NaN or
         infinite, and the driver then runs this one.
         """
-        raise NotImplementedError
+        raise unwritten(self)
 
     def record(self, belief: Belief) -> Any:
         """What is kept of a belief: all of it, unless some is for the walk alone."""

@@ -143,7 +143,7 @@ def test_a_nan_that_is_no_mask_poisons_the_evidence_and_a_short_mask_goes_in_ord
     model = member("plain")
     ys = drawn(model, 130)[0].astype(jnp.float32)
     broken = ys.at[100, 1].set(jnp.nan)
-    evidence = jax.jit(lambda ys: ssm.filter(model, ys, schedule=LANES).log_evidence)(broken)
+    evidence = jax.jit(lambda ys: ssm.filter(model, ys, missing=False, schedule=LANES).log_evidence)(broken)
     assert jnp.all(jnp.isfinite(evidence[:100])) and jnp.all(jnp.isnan(evidence[100:]))
     masked = ssm.log_prob(model, broken, schedule="side_by_side")
     np.testing.assert_array_equal(masked, ssm.log_prob(model, broken, schedule="sequential"))

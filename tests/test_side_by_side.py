@@ -88,7 +88,7 @@ def test_what_leaves_the_range_is_walked_in_order() -> None:
     impossible = ssm.HMM([1.0, 0.0], np.eye(2), Categorical(table))
     found = ssm.filter(impossible, np.array([1, 1, 0, 1]), schedule=SideBySide(2))
     assert found.log_prob == -jnp.inf and found.first_impossible == 2
-    poisoned = jax.jit(lambda ys: ssm.log_prob(likely, ys, schedule=PATIENT))(jnp.full(8, jnp.nan))
+    poisoned = jax.jit(lambda ys: ssm.log_prob(likely, ys, missing=False, schedule=PATIENT))(jnp.full(8, jnp.nan))
     assert jnp.isnan(poisoned)
 
 

@@ -82,7 +82,7 @@ def multinomial(total: int, probs: Float[Array, "N"]) -> Distribution:
 
 def log_negative_binomial(y: Array, size: Array, mean: Array) -> Array:
     """log p(y) elementwise, without differences of large numbers: size / (size + y) of a binomial probability."""
-    possible = mean > 0
+    possible = ~(mean <= 0)  # NaN stays NaN
     safe = jnp.where(possible, mean, 1)
     log_both = -jnp.log1p(safe / size), -jnp.log1p(size / safe)
     value = log_binomial(size, y, log_both) + jnp.log(size) - jnp.log(size + y)

@@ -48,7 +48,7 @@ def log_poisson(y: Array, rate: Array, log_rate: Array) -> Array:
     """y log rate - rate - log y!, for y >= 0, any real number; a rate of 0 has the logarithm -inf."""
     counted = y > 0
     safe = jnp.where(counted, y, 1)
-    possible = log_rate > -jnp.inf
+    possible = ~(log_rate == -jnp.inf)  # NaN stays NaN
     known = jnp.where(possible, log_rate, 0)
     value = -stirling_error(safe) - deviance(safe, rate, known) - 0.5 * jnp.log(2 * jnp.pi * safe)
     return jnp.where(counted, jnp.where(possible, value, -jnp.inf), -rate)

@@ -91,7 +91,7 @@ class AbstractExponentialFamily(AbstractEmission):
 
     def _one_by_one(self, ys: Float[Array, "T *event"], seen: Bool[Array, "T *event"] | None) -> Float[Array, "T K"]:
         """The same densities by a formula that keeps them."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def _product(self, ys: Float[Array, "T *event"], observed: Bool[Array, "T *parts"] | None) -> Float[Array, "T K"]:
         seen = observed if observed is not None and observed.ndim == ys.ndim else None

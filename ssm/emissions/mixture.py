@@ -66,7 +66,7 @@ class Mixture(AbstractWrapped):
         """log weights[k, m] p_km(y_t), one table for each m; -inf for parts that are ruled out, whatever they say."""
         table = self.parts.log_likelihoods(ys, us, observed)
         size = self.weights.shape[1]
-        joint = lambda m, weight: jnp.where(weight > 0, table[:, m::size] + log(weight), -jnp.inf)
+        joint = lambda m, weight: jnp.where(weight == 0, -jnp.inf, table[:, m::size] + log(weight))
         return [joint(m, self.weights[:, m]) for m in range(size)]
 
     def given(self, state: Int[Array, ""], u: PyTree) -> Any:

@@ -123,13 +123,15 @@ def moments_of(
     return Moments(count, mean, jnp.maximum(scatter, 0))
 
 
-def scatters_of(columns: Float[Array, "K M"], ys: Float[Array, "M N"], centre: Float[Array, "N"]) -> Scatters:
+def scatters_of(columns: Float[Array, "K M"], ys: Float[Array, "M N"]) -> Scatters:
     """`Scatters` of K states, by one matrix product if that keeps the digits, else each around its own mean."""
     one_by_one = lambda: jax.vmap(Scatters.of, (0, None))(columns, ys)
     size = ys.shape[1]
     if size > UNROLLED:
         return one_by_one()
-    rows = (ys - centre).T
+    rows = ys.T
+    centre = row_sums(rows) / len(ys)
+    rows = rows - centre[:, None]
     i, j = np.tril_indices(size)
     sums = multiply_rows(columns, jnp.concatenate([jnp.ones_like(rows[:1]), rows, rows[i] * rows[j]]))
     place = np.zeros((size, size), int)

@@ -14,6 +14,7 @@ from ssm.beliefs import Particles
 from ssm.distributions import held, held_log_prob, moves_support
 from ssm.shapes import Array, Bool, Float, Int, PyTree, Scalar
 from ssm.trees import index
+from ssm.unwritten import unwritten
 
 
 class AbstractGradient(eqx.Module):
@@ -21,17 +22,17 @@ class AbstractGradient(eqx.Module):
 
     def follow(self, distribution: Any, draw: PyTree) -> PyTree:
         """A draw as later steps see it."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def started(self, model: Any, u: PyTree, points: PyTree, zeros: Float[Array, "P"]) -> Float[Array, "P"]:
         """What is added to the first log-weights."""
-        raise NotImplementedError
+        raise unwritten(self)
 
     def moved(
         self, model: Any, u: PyTree, before: Particles, points: PyTree, ancestors: Int[Array, "P"], few: Bool[Array, ""]
     ) -> Float[Array, "P"]:
         """What is added to the log-weights of `points`, which were drawn given `ancestors`; `few`: they were chosen."""
-        raise NotImplementedError
+        raise unwritten(self)
 
 
 @final

@@ -140,6 +140,8 @@ class Errors(AbstractRecursion[Point]):
 class Rest(AbstractRecursion[Point]):
     """belief = a drawn x_t: as it was drawn already where a path begins, and then given x_{t+1}."""
 
+    feeds_back: ClassVar[bool] = False
+
     model: Any
 
     def init(self, u: tuple[Reversal, Array], *, key: Key | None = None) -> Point:
