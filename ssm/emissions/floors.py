@@ -15,7 +15,7 @@ from ssm.shapes import Array, Float
 # Of the typical (geometric mean) scale of the states; of that of all the data, which one far state may stretch; of a
 # mean, in epsilons; and in the covariances of components of unit variance, epsilons for each component.
 TYPICAL, WHOLE, ROUNDING, CONDITION = 1e-4, 1e-8, 1.0, 32.0
-ROUNDING_OF_LINES = 8.0  # a mean that is a sum of products
+ROUNDING_OF_LINES = 256.0  # a mean that is a sum of products; with less, its rounding lets EM fall at the bound
 
 
 def checked_minimum(minimum_scale: float | None) -> float | None:
