@@ -19,6 +19,7 @@ from ssm.checks import is_concrete
 from ssm.missing import choose
 from ssm.model import AbstractModel, AbstractStateSpace
 from ssm.recursion import AbstractRecursion
+from ssm.schedules import Sequential, SideBySide
 from ssm.shapes import Array, PyTree
 from ssm.steps import Step
 from ssm.trees import float_dtype, widen
@@ -98,7 +99,8 @@ def _as_wholes(model: AbstractRecursion, steps: Step) -> Step:
 def where_missing(function: Function) -> Function:
     """A verb inside `jit`, of (model, sequences, ...): where flags are dear and only a precaution, without them.
 
-    They are then looked at when the program runs, and cost nothing where all is there.
+    They are then looked at when the program runs, and cost nothing where all is there. What is missing is walked in
+    order: lanes of it would be compiled for all who call without. (`mask=` asks for them.)
     """
 
     @functools.wraps(function)
@@ -108,7 +110,8 @@ def where_missing(function: Function) -> Function:
             return function(model, sequences, *others)
         flagged = dataclasses.replace(sequences, unsure=False)
         without = dataclasses.replace(flagged, steps=dataclasses.replace(steps, observed=None))
-        dear, cheap = lambda: function(model, flagged, *others), lambda: function(model, without, *others)
+        in_turn = [Sequential() if isinstance(other, SideBySide) else other for other in others]
+        dear, cheap = lambda: function(model, flagged, *in_turn), lambda: function(model, without, *others)
         return choose(~steps.observed, dear, cheap)
 
     return call  # pyright: ignore[reportReturnType]
