@@ -74,7 +74,10 @@ def pairs() -> dict[str, tuple[AbstractTransition, AbstractTransition]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["constant", "driven", "in time"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("constant", marks=pytest.mark.slow), "driven", pytest.param("in time", marks=pytest.mark.slow)],
+)
 def test_all_that_inference_asks_for_follows_from_the_matrix(kind: str) -> None:
     rng = np.random.default_rng(1)
     emission = ssm.emissions.Normal([-1.0, 0.0, 1.5], [1.0, 0.5, 1.0])

@@ -44,7 +44,7 @@ def drawn(model: ssm.LinearGaussian, *lead: int) -> tuple[jax.Array, jax.Array |
 @pytest.mark.parametrize(
     ("question", "name", "lead", "lengths"),
     [
-        (beliefs, "singular", (131,), None),
+        pytest.param(beliefs, "singular", (131,), None, marks=pytest.mark.slow),
         (slopes, "inputs", (3, 130), (130, 128, 97)),
         pytest.param(moments, "singular", (131,), None, marks=pytest.mark.slow),
         pytest.param(moments, "inputs", (3, 130), (130, 128, 97), marks=pytest.mark.slow),

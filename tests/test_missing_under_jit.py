@@ -166,7 +166,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [pytest.param(f, marks=[pytest.mark.slow] * (f == "student")) for f in FAMILIES])
 def test_steps_may_be_missing_whole_or_in_part(name: str) -> None:
     model = hmm(FAMILIES[name]())
     ys = np.array([[0.3, 1.0], [0.5, 0.0], [-1.0, 1.0], [0.1, 1.0]])

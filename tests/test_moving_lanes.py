@@ -48,7 +48,7 @@ def observed(kind: str, lead: tuple[int, ...], seen: int) -> dict[str, Any]:
     [
         (beliefs, "components missing", (TOTAL,), 2),
         (slopes, "ragged", (4, TOTAL), 1),
-        (beliefs, "varying", (4, TOTAL), 1),
+        pytest.param(beliefs, "varying", (4, TOTAL), 1, marks=pytest.mark.slow),
         pytest.param(beliefs, "steps missing", (TOTAL,), 2, marks=pytest.mark.slow),
         pytest.param(slopes, "components missing", (TOTAL,), 2, marks=pytest.mark.slow),
         pytest.param(slopes, "varying", (4, TOTAL), 2, marks=pytest.mark.slow),
@@ -86,6 +86,7 @@ def test_a_certain_observation_is_left_to_walking_in_order() -> None:
     np.testing.assert_array_equal(found, truth)
 
 
+@pytest.mark.slow
 def test_many_sequences_are_taken_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving_lanes, "LANES", 8)
     model, ys = model_of(2, 1), np.random.default_rng(1).normal(size=(19, 5, 1))

@@ -205,7 +205,7 @@ def test_raised_covariances_are_the_constrained_maximum(precision: str) -> None:
 # -- regimes without noise -----------------------------------------------------------------------------------------
 
 
-@PRECISIONS
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", [LinearRegression, MultivariateLinearRegression])
 def test_regimes_without_noise(family: Any, precision: str) -> None:
     with jax.enable_x64(precision == "float64"):
