@@ -27,7 +27,7 @@ def _table(name: str, count: int) -> str:
             ys = jnp.tile(ys.reshape(10, -1, seen), (count // 10, 1, 1))
             one = evidence
             evidence = lambda parameters, ys, one=one: jnp.sum(jax.vmap(one, (None, 0))(parameters, ys))
-        ours = jax.jit(jax.value_and_grad(lambda model, ys: jnp.sum(ssm.log_prob(model, ys))))
+        ours = jax.jit(jax.value_and_grad(lambda model, ys: jnp.sum(ssm.log_prob(model, ys, missing=False))))
         theirs = jax.jit(jax.value_and_grad(evidence))
         run, peer = lambda: ours(model, ys), lambda: theirs(parameters, ys)
         same(run()[0], peer()[0], 1e-4, "evidence")
