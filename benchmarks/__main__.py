@@ -16,6 +16,7 @@ SHOWN = (
     "hmm_evidence_vs_peers",
     "hmm_gradient_vs_peers",
     "hmm_em_vs_peers",
+    "emission_tables",
     "em_against_gradient",
     "kalman_evidence_vs_peers",
     "kalman_missing_vs_peers",

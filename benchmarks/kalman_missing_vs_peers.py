@@ -41,7 +41,7 @@ def row(state: int, seen: int, kind: str) -> list[str]:
     model = ssm.LinearGaussian(*arrays)
     observed = jnp.nan_to_num(jnp.asarray(ys, jnp.float32))
     flags = None if mask is None else jnp.asarray(mask)
-    ours = jax.jit(lambda model, ys, flags: ssm.log_prob(model, ys, mask=flags))
+    ours = jax.jit(lambda model, ys, flags: ssm.log_prob(model, ys, mask=flags, missing=False))
     run = lambda: ours(model, observed, flags)
     peer = statsmodels(arrays, ys)
     exact = float(peer())
