@@ -33,11 +33,12 @@ def evidence(ys: np.ndarray, start: np.ndarray, moves: np.ndarray, blur: np.ndar
 
 
 def given(place: str, covariance: np.ndarray) -> list:
-    return [covariance if place == name else FULL for name in PLACES]
+    return [covariance if place == name else FULL.copy() for name in PLACES]
 
 
 def model(start: jax.Array, moves: jax.Array, blur: jax.Array) -> ssm.LinearGaussian:
-    return ssm.LinearGaussian(np.zeros(2), start, MATRIX, moves, LOOK, blur)
+    # Copies: under `jit` JAX remembers the precision that an array had when it was first seen.
+    return ssm.LinearGaussian(np.zeros(2), start, MATRIX.copy(), moves, LOOK.copy(), blur)
 
 
 def data() -> np.ndarray:
@@ -119,7 +120,7 @@ def test_what_is_no_covariance_is_nan_under_jit(matrix: list, place: str) -> Non
 @pytest.mark.parametrize("kind", [lambda v: ssm.Diagonal(v), lambda v: ssm.Spherical(v[0], 2)])
 def test_a_negative_variance_is_nan_under_jit(kind: Callable) -> None:
     ys = data().astype(np.float32)
-    found = jax.jit(lambda v: ssm.log_prob(model(FULL, kind(v), FULL), ys))(jnp.array([-1.0, 1.0]))
+    found = jax.jit(lambda v: ssm.log_prob(model(FULL.copy(), kind(v), FULL.copy()), ys))(jnp.array([-1.0, 1.0]))
     assert np.isnan(found)
 
 
