@@ -30,7 +30,7 @@ def main() -> str:
         exact = float(peers["statsmodels"]())
         row = [f"{state}, {seen}"]
         for name, peer in peers.items():
-            same(peer(), exact, 1e-4, f"evidence, {name}")
+            same(peer(), exact, 1e-3, f"evidence, {name}")  # cuthbert's float32 is off by 1.1e-4 of it, ours by 1e-6
             warm, warm_peer = in_turn(run, peer, 7)
             row += [*([microseconds(warm)] if len(row) == 1 else []), microseconds(warm_peer), ratio(warm_peer, warm)]
         same(run(), exact, 1e-5, "evidence, onescan")
