@@ -47,8 +47,13 @@ class AbstractEmission(AbstractReplaceable):
     def log_likelihoods(
         self, ys: Array, us: PyTree, observed: Bool[Array, "T *parts"] | None = None
     ) -> Float[Array, "T K"]:
-        """log p(y_t | x_t = k, u_t) for all times and states, over the observed components."""
-        raise unwritten(self)
+        """log p(y_t | x_t = k, u_t) for all times and states, over the observed components.
+
+        A family writes this, or `rows`.
+        """
+        if type(self).rows is AbstractEmission.rows:
+            raise unwritten(self)
+        return self.rows(ys, us, observed).T
 
     def rows(self, ys: Array, us: PyTree, observed: Bool[Array, "M *parts"] | None = None) -> Float[Array, "K M"]:
         """`log_likelihoods`, states first: long rows, which vector units like."""

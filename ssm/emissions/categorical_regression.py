@@ -51,12 +51,6 @@ class CategoricalRegression(AbstractRegression, AbstractOverparametrised):
         """ "symbol"."""
         return "symbol"
 
-    def log_likelihoods(
-        self, ys: Int[Array, "T"], us: Float[Array, "T U"], observed: Bool[Array, "T"] | None = None
-    ) -> Float[Array, "T K"]:
-        """η_y - log Σ_c exp η_c; NaN, which poisons the evidence, for a symbol out of range."""
-        return self.rows(ys, us, observed).T
-
     def rows(
         self, ys: Int[Array, "M"], us: Float[Array, "M U"], observed: Bool[Array, "M"] | None = None
     ) -> Float[Array, "K M"]:

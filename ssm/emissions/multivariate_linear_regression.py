@@ -59,12 +59,6 @@ class MultivariateLinearRegression(AbstractRegression):
         """Their lower-triangular square roots."""
         return self._covariance.lower
 
-    def log_likelihoods(
-        self, ys: Float[Array, "T N"], us: Float[Array, "T U"], observed: Bool[Array, "T *parts"] | None = None
-    ) -> Float[Array, "T K"]:
-        """The density; with a factorisation per time where components are missing."""
-        return self.rows(ys, us, observed).T
-
     def rows(
         self, ys: Float[Array, "M N"], us: Float[Array, "M U"], observed: Bool[Array, "M *parts"] | None = None
     ) -> Float[Array, "K M"]:

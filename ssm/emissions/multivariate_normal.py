@@ -52,12 +52,6 @@ class MultivariateNormal(AbstractLocated):
         """Their lower-triangular square roots."""
         return self._covariance.lower
 
-    def log_likelihoods(
-        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
-    ) -> Float[Array, "T K"]:
-        """The density; with a factorisation per time where components are missing."""
-        return self.rows(ys, us, observed).T
-
     def rows(
         self, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
     ) -> Float[Array, "K M"]:

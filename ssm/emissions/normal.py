@@ -45,12 +45,6 @@ class Normal(AbstractLocated):
         """Standard deviations."""
         return value(self._scale)
 
-    def log_likelihoods(
-        self, ys: Float[Array, "T *event"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
-    ) -> Float[Array, "T K"]:
-        """The density, summed component by component."""
-        return self.rows(ys, us, observed).T
-
     def rows(
         self, ys: Float[Array, "M *event"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
     ) -> Float[Array, "K M"]:

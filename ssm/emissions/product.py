@@ -102,12 +102,6 @@ class Product(AbstractEmission):
                 raise ValueError(f"ys: {which}, of parts.{i}: {str(error).removeprefix('ys: ')}") from error
             start = end
 
-    def log_likelihoods(
-        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
-    ) -> Float[Array, "T K"]:
-        """The sum over the parts."""
-        return self.rows(ys, us, observed).T
-
     def rows(
         self, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
     ) -> Float[Array, "K M"]:

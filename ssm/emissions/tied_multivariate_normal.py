@@ -47,12 +47,6 @@ class TiedMultivariateNormal(AbstractLocated):
         """Its lower-triangular square root, for every state."""
         return jnp.broadcast_to(self._covariance.lower, (self.num_states, *self._covariance.lower.shape))
 
-    def log_likelihoods(
-        self, ys: Float[Array, "T N"], us: PyTree, observed: Bool[Array, "T *parts"] | None = None
-    ) -> Float[Array, "T K"]:
-        """As `MultivariateNormal`."""
-        return self.rows(ys, us, observed).T
-
     def rows(
         self, ys: Float[Array, "M N"], us: PyTree, observed: Bool[Array, "M *parts"] | None = None
     ) -> Float[Array, "K M"]:

@@ -201,12 +201,9 @@ class ChainFilter(
 class QuickChain(AbstractRecursion[Bracketed]):
     """The quick form of a chain: scaled probabilities, and a bound on what they have lost."""
 
-    chain: ChainFilter
+    feeds_back: ClassVar[bool] = False
 
-    @property
-    def feeds_back(self) -> bool:
-        """Observations only correct the belief."""
-        return False
+    chain: ChainFilter
 
     @property
     def predicts_at_once(self) -> bool:
