@@ -10,6 +10,9 @@ from ssm.linalg import multiply
 from ssm.shapes import Array, Bool, Flag, Float
 from ssm.trees import widen
 
+# Pivots up to this many times the limit of `empty_pivots` are looked at again, with a bound on their own rounding.
+DOUBTFUL = 1e3
+
 # Inside a scan, up to these numbers of rows and of components no call of LAPACK is worth its microsecond.
 SMALL_ROOT, FEW = 8, 4
 
@@ -27,15 +30,17 @@ def triangular_root(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
 
 def _orthogonalised(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     """By modified Gram-Schmidt, whose L is as good as Householder's (Björck 1967), though its rows may be less so."""
-    size = matrix.shape[0]
-    negligible = (size * jnp.finfo(matrix.dtype).eps) ** 2 * jnp.sum(matrix**2, axis=1)
-    rest, columns = matrix, []
+    size, eps = matrix.shape[0], jnp.finfo(matrix.dtype).eps
+    spread = jnp.sqrt(jnp.sum(matrix**2, axis=1))
+    rest, inherited, columns = matrix, spread, []
     for j in range(size):
         along = jnp.sum(rest * rest[0], axis=1)
-        empty = along[0] <= negligible[j]
+        empty = along[0] <= (eps * jnp.maximum(size * spread[j], inherited[0])) ** 2
         scale = jnp.where(empty, 0, 1 / jnp.sqrt(jnp.where(empty, 1, along[0])))
-        columns.append(jnp.pad(along * scale, (j, 0)))
-        rest = _less(rest[1:], (along[1:] * scale)[:, None] * (rest[0] * scale))
+        column = along * scale
+        columns.append(jnp.pad(column, (j, 0)))
+        rest = _less(rest[1:], column[1:, None] * (rest[0] * scale))
+        inherited = inherited[1:] + jnp.abs(column[1:]) * (inherited[0] * scale)  # as `_inherited`
     return jnp.stack(columns, axis=1)
 
 
@@ -57,9 +62,10 @@ def _factorised(matrix: Float[Array, "D J"]) -> Float[Array, "D D"]:
     below = np.tri(rows, k=-1, dtype=bool)
     root = root * jnp.where(_diagonal(root) < 0, -1, 1).astype(root.dtype)
     # A row that adds no variance leaves its column to the rows below, off the diagonal: L is then no longer solved
-    # by substitution. Rare enough to pay for only when it happens.
-    astray = jnp.any(empty_pivots(root) & below & (root != 0))
-    return jax.lax.cond(astray, _with_pivots, lambda root: root, root)
+    # by substitution. And a pivot may be nothing but the rounding of those above it. Rare enough to pay for only when
+    # it happens.
+    doubtful = jnp.any(empty_pivots(root, DOUBTFUL) & (below | np.eye(rows, dtype=bool)) & (root != 0))
+    return jax.lax.cond(doubtful, _with_pivots, lambda root: root, root)
 
 
 @triangular_root.defjvp
@@ -106,31 +112,44 @@ def _orthogonalised_jvp(primals, tangents):
 def _with_pivots(root: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """The same L Lᵀ with every pivot on the diagonal: rows orthonormalised one after the other.
 
-    Gram-Schmidt, twice, which is enough for orthogonality to rounding (Giraud et al. 2005).
+    Gram-Schmidt, twice, which is enough for orthogonality to rounding (Giraud et al. 2005). A pivot below the rounding
+    of the rows that it was worked out from is none.
     """
     size = root.shape[0]
-    tolerance = size * jnp.finfo(root.dtype).eps
+    eps = jnp.finfo(root.dtype).eps
 
     def orthonormalise(i, carry):
-        basis, lower = carry
+        basis, lower, blur = carry
         row = root[i]
         along = multiply(basis, row)
         rest = row - multiply(along, basis)
         again = multiply(basis, rest)
         rest, along = rest - multiply(again, basis), along + again
-        pivot = jnp.sqrt(jnp.sum(rest**2))
-        empty = pivot <= tolerance * jnp.sqrt(jnp.sum(row**2))
-        unit = jnp.where(empty, 0, rest / jnp.where(empty, 1, pivot))
-        return basis.at[i].set(unit), lower.at[i].set(along.at[i].set(jnp.where(empty, 0, pivot)))
+        pivot, spread = jnp.sqrt(jnp.sum(rest**2)), jnp.sqrt(jnp.sum(row**2))
+        inherited = _inherited(spread, along, blur)
+        empty = pivot <= eps * jnp.maximum(size * spread, inherited)
+        some = jnp.where(empty, 1, pivot)
+        unit = jnp.where(empty, 0, rest / some)
+        lower = lower.at[i].set(along.at[i].set(jnp.where(empty, 0, pivot)))
+        return basis.at[i].set(unit), lower, blur.at[i].set(jnp.where(empty, 0, inherited / some))
 
     nothing = jnp.zeros_like(root)
-    return jax.lax.fori_loop(0, size, orthonormalise, (nothing, nothing))[1]
+    return jax.lax.fori_loop(0, size, orthonormalise, (nothing, nothing, nothing[0]))[1]
 
 
-def empty_pivots(root: Float[Array, "*M D D"]) -> Bool[Array, "*M D"]:
-    """Rows of a triangular root that add no variance beyond rounding to what the rows above explain."""
+def _inherited(spread: Array, along: Float[Array, "D"], blur: Float[Array, "D"]) -> Array:
+    """What rounding, in units of eps, a row's pivot has from itself and from the rows that are taken out of it.
+
+    s_j + Σ_k |L_jk| b_k, where b_k = that of row k over its pivot: the row [-W, 1] (s_1, ..., s_j) with
+    W = |L_jk| |L|⁻¹ of Higham (2002, section 10.3), large where the rows above are nearly dependent.
+    """
+    return spread + jnp.sum(jnp.abs(along) * blur)
+
+
+def empty_pivots(root: Float[Array, "*M D D"], times: float = 1.0) -> Bool[Array, "*M D"]:
+    """Rows of a triangular root that add no variance beyond rounding (or so many times that) to what those above do."""
     spread = jnp.sqrt(jnp.sum(root**2, axis=-1))
-    return jnp.abs(_diagonal(root)) <= root.shape[-1] * jnp.finfo(root.dtype).eps * spread
+    return jnp.abs(_diagonal(root)) <= times * root.shape[-1] * jnp.finfo(root.dtype).eps * spread
 
 
 def clear_pivots(ahead: Array, matrix: Array, root: Array, noise: Array) -> Bool[Array, "*M"]:
@@ -188,21 +207,26 @@ def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """
     size = covariance.shape[0]
     rows = jnp.arange(size)
-    tolerance = size * jnp.finfo(covariance.dtype).eps
+    eps = jnp.finfo(covariance.dtype).eps
 
-    def column(j, root):
+    def column(j, carry):
+        root, blur = carry
         rest = covariance[:, j] - multiply(root, root[j])
-        pivot = rest[j]
-        empty = pivot <= tolerance * jnp.abs(covariance[j, j])
-        values = jnp.where(empty, 0, rest / jnp.sqrt(jnp.where(empty, 1, pivot)))
-        return root.at[:, j].set(jnp.where(rows >= j, values, 0))
+        pivot, variance = rest[j], jnp.abs(covariance[j, j])
+        inherited = _inherited(jnp.sqrt(variance), root[j], blur)
+        empty = pivot <= eps * jnp.maximum(size * variance, inherited**2)
+        scale = jnp.sqrt(jnp.where(empty, 1, pivot))
+        values = jnp.where(empty, 0, rest / scale)
+        return root.at[:, j].set(jnp.where(rows >= j, values, 0)), blur.at[j].set(
+            jnp.where(empty, 0, inherited / scale)
+        )
 
-    root = jnp.zeros_like(covariance)
+    carry = jnp.zeros_like(covariance), jnp.zeros_like(covariance[0])
     if size <= 16:
         for j in range(size):
-            root = column(j, root)
-        return root
-    return jax.lax.fori_loop(0, size, column, root)
+            carry = column(j, carry)
+        return carry[0]
+    return jax.lax.fori_loop(0, size, column, carry)[0]
 
 
 @semidefinite_root.defjvp

@@ -9,7 +9,7 @@ import pytest
 
 import ssm
 from ssm.parameters import Covariance
-from ssm.roots import semidefinite_root
+from ssm.roots import semidefinite_root, triangular_root
 
 TOTAL = 5
 MATRIX, LOOK = np.array([[0.7, 0.2], [-0.3, 0.5]]), np.array([[1.0, 0.4], [0.2, 1.0]])
@@ -95,6 +95,39 @@ def test_a_root_changes_as_its_covariance_does() -> None:
         np.testing.assert_allclose(np.triu(root, 1), 0)
         exact = factor @ change.T + change @ factor.T
         np.testing.assert_allclose(moved @ root.T + root @ moved.T, exact, rtol=0, atol=1e-11)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("size", "rank"), [(5, 1), (8, 3), (10, 3)])
+def test_second_derivatives_where_pivots_are_only_rounding(size: int, rank: int) -> None:
+    """Of V = H S Hᵀ + R along three steps of a singular system: a pivot just above the limit made them anything."""
+    rng, step, total = np.random.default_rng(0), 2e-3, 60
+    matrices, looks = rng.normal(size=(total, size, size)) * 0.8 / np.sqrt(size), rng.normal(size=(total, 2, size))
+    factors, changes = rng.normal(size=(2, total, size, rank))
+
+    def by_roots(matrix: jax.Array, look: jax.Array, factor: jax.Array, change: jax.Array, theta: jax.Array):
+        noise = ahead = semidefinite_root((factor + theta * change) @ (factor + theta * change).T)
+        for _ in range(3):
+            joint = jnp.block([[jnp.eye(2), look @ ahead], [jnp.zeros((size, 2)), ahead]])
+            seen = triangular_root(joint)
+            ahead = triangular_root(jnp.concatenate([matrix @ seen[2:, 2:], noise], axis=1))
+        return look @ ahead @ ahead.T @ look.T
+
+    def by_covariances(theta: float) -> np.ndarray:
+        factor = factors + theta * changes
+        noise = ahead = factor @ factor.swapaxes(1, 2)
+        for _ in range(3):
+            across = looks @ ahead
+            seen = ahead - across.swapaxes(1, 2) @ np.linalg.solve(across @ looks.swapaxes(1, 2) + np.eye(2), across)
+            ahead = matrices @ seen @ matrices.swapaxes(1, 2) + noise
+        return looks @ ahead @ looks.swapaxes(1, 2)
+
+    second = jax.jit(jax.vmap(jax.jacfwd(jax.jacfwd(by_roots, 4), 4), (0, 0, 0, 0, None)))
+    far2, far1, here, near1, near2 = (by_covariances(k * step) for k in (-2, -1, 0, 1, 2))
+    exact = (16 * (near1 + far1) - 30 * here - near2 - far2) / (12 * step**2)
+    error = np.abs(second(matrices, looks, factors, changes, 0.0) - exact).max((1, 2)) / np.abs(exact).max((1, 2))
+    assert np.quantile(error, 0.95) < 1e-6  # the differences' own error is 1e-9
+    assert error.max() < 1e-2  # where directions that do vary are nearly dependent: digits, not the value, are lost
 
 
 @pytest.mark.usefixtures("float64")
