@@ -76,7 +76,7 @@ class MultivariateNormal(AbstractLocated):
         """Weighted counts, means and scatter matrices; missing components count by their conditional moments."""
         weights = weights_seen(weights, observed)
         if observed is None or observed.ndim == 1:
-            return scatters_of(weights.T, ys)
+            return scatters_of(weights.T, ys, jnp.mean(self.loc, axis=0))
 
         def one_state(weights: Float[Array, "M"], loc: Float[Array, "N"], covariance: Float[Array, "N N"]) -> Scatters:
             completed, unseen = complete(weights, ys, observed, loc, covariance)

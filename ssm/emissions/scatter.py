@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.emissions.components import UNROLLED, each_component, row_sums
-from ssm.emissions.floors import smallest_scales
+from ssm.emissions.floors import inverse_trace, smallest_scales
 from ssm.linalg import multiply, multiply_rows
 from ssm.logspace import ratio
+from ssm.roots import semidefinite_root
 from ssm.shapes import Array, Flag, Float
 from ssm.trees import AbstractSums, widen
 
@@ -123,15 +124,16 @@ def moments_of(
     return Moments(count, mean, jnp.maximum(scatter, 0))
 
 
-def scatters_of(columns: Float[Array, "K M"], ys: Float[Array, "M N"]) -> Scatters:
-    """`Scatters` of K states, by one matrix product if that keeps the digits, else each around its own mean."""
+def scatters_of(columns: Float[Array, "K M"], ys: Float[Array, "M N"], centre: Float[Array, "N"]) -> Scatters:
+    """`Scatters` of K states, by one matrix product around a `centre` if that keeps the digits.
+
+    It does where the centre is not far from the means. Else each is gone through around its own mean.
+    """
     one_by_one = lambda: jax.vmap(Scatters.of, (0, None))(columns, ys)
     size = ys.shape[1]
     if size > UNROLLED:
         return one_by_one()
-    rows = ys.T
-    centre = row_sums(rows) / len(ys)
-    rows = rows - centre[:, None]
+    rows = (ys - centre).T
     i, j = np.tril_indices(size)
     sums = multiply_rows(columns, jnp.concatenate([jnp.ones_like(rows[:1]), rows, rows[i] * rows[j]]))
     place = np.zeros((size, size), int)
@@ -149,7 +151,7 @@ def _keeps_digits(count: Float[Array, "K"], second: Float[Array, "K N N"], scatt
     known = (variances > 0) & (count > 0)[:, None]
     scale = jnp.sqrt(jnp.where(known, variances, 1))
     # In units of the standard deviations: rounding grows as moments are larger than variances.
-    smallest = jnp.min(jnp.linalg.eigvalsh(scatter / scale[:, :, None] / scale[:, None]), axis=1)
+    smallest = 1 / inverse_trace(jax.vmap(semidefinite_root)(scatter), scale)
     grown = jnp.max(moments / scale**2, axis=1)
     lost = grown * float(jnp.finfo(scatter.dtype).eps)
     kept = jnp.all(known, axis=1) & (grown <= LARGEST_MOMENT) & (SHARE_LOST * smallest >= lost)
