@@ -151,7 +151,7 @@ from ssm.fitting.optimiser import Optimiser
 key, rate = jax.random.key(0), 0.5
 parts = [equinox.nn.Lambda(jax.nn.relu), functools.partial(max, rate), lambda x: x in {"a", "b", "c"}]
 parts += [{"b", "a"}, {"z": 1}, optax.constant_schedule(rate), key, np.float32(2), rate / 3]
-print(*map(digest, parts), digest(Optimiser(optax.adamw(1e-3), np.ones(3)).description))
+print(*map(digest, parts), digest(Optimiser(optax.adamw(1e-3), np.ones(3, np.float32)).description))
 """
 
 
