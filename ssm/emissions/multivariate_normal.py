@@ -19,6 +19,9 @@ from ssm.logspace import ratio
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
+# Observations among which the common centre of all states is looked for: it need not be exact.
+SOME = 64
+
 
 @final
 class MultivariateNormal(AbstractLocated):
@@ -76,7 +79,7 @@ class MultivariateNormal(AbstractLocated):
         """Weighted counts, means and scatter matrices; missing components count by their conditional moments."""
         weights = weights_seen(weights, observed)
         if observed is None or observed.ndim == 1:
-            return scatters_of(weights.T, ys, jnp.mean(self.loc, axis=0))
+            return scatters_of(weights.T, ys, jnp.mean(ys[:: 1 + len(ys) // SOME], axis=0))
 
         def one_state(weights: Float[Array, "M"], loc: Float[Array, "N"], covariance: Float[Array, "N N"]) -> Scatters:
             completed, unseen = complete(weights, ys, observed, loc, covariance)
