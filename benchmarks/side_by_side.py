@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import ssm
 from benchmarks.timing import in_turn, microseconds, ratio, table
-from ssm.linalg import HIGHEST
+from ssm.numeric.linalg import HIGHEST
 
 SIZES, SHAPES = (2, 5, 12, 32, 64), ((1_000,), (2_000,), (10_000,), (4, 1_000), (8, 1_000), (100, 1_000))
 LANES, DEPTH = 128, 1_000

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_turn, ratio, table
-from ssm import lane_roots
-from ssm.linalg import multiply
+from ssm.numeric import batched_roots as lane_roots
+from ssm.numeric.linalg import multiply
 from ssm.recursions.moving_lanes import most_lanes
 
 LENGTH = 5_000

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import is_concrete
 from ssm.model import AbstractModel
+from ssm.numeric.checks import is_concrete
+from ssm.numeric.trees import float_dtype, widen
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, PyTree
-from ssm.trees import float_dtype, widen
 
 
 def as_array(name: str, values: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm.extras import demo
+from ssm.numeric.optional import demo
 
 
 def times_of(times: Any, total: int) -> np.ndarray:

@@ -9,13 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.conditioning import condition
 from ssm.distributions import log_normal_density
-from ssm.linalg import matrix_times_column, multiply_small, square
-from ssm.logspace import log
-from ssm.roots import solve_lower, triangular_root
+from ssm.numeric.conditioning import condition
+from ssm.numeric.linalg import matrix_times_column, multiply_small, square
+from ssm.numeric.logspace import log
+from ssm.numeric.roots import solve_lower, triangular_root
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.unwritten import unwritten
 
 # Up to so many states a choice inside a CPU scan costs less than what it saves: it copies the matrix that it reads.
 SMALL = 32

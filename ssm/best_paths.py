@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 
 from ssm.beliefs import Point
-from ssm.checks import positive_int
-from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
-from ssm.missing import unless_nan
+from ssm.numeric.checks import positive_int
+from ssm.numeric.compiling import compiled
+from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.recursions.hmm import HMM

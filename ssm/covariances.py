@@ -7,9 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
+from ssm.numeric import checks
+from ssm.numeric.roots import triangular_root
 from ssm.parameters import AbstractCovariance, Covariance
-from ssm.roots import triangular_root
 from ssm.shapes import Array, Bool, Float, PyTree, Scalar
 
 

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.arguments import as_array, inputs_of, is_batched, observations, padding_flags, start_flags, times_of
-from ssm.checks import is_concrete
-from ssm.missing import choose
 from ssm.model import AbstractModel, AbstractStateSpace
+from ssm.numeric.checks import is_concrete
+from ssm.numeric.missing import choose
+from ssm.numeric.trees import float_dtype, widen
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential, SideBySide
 from ssm.shapes import Array, PyTree
 from ssm.steps import Step
-from ssm.trees import float_dtype, widen
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssm.extras import demo
+from ssm.numeric.optional import demo
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 CYCLE_COLUMNS = ("output", "consumption", "investment", "income", "unemployment, turned round")

@@ -1,9 +1,9 @@
 """The best path."""
 
-from ssm.compiling import compiled
 from ssm.data import observe, over_sequences
 from ssm.forward import beliefs
-from ssm.missing import unless_nan
+from ssm.numeric.compiling import compiled
+from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.recursions.changepoint import ChangePoint

@@ -9,18 +9,18 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from ssm.beliefs import Categorical
-from ssm.compiling import compiled
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.distributions import Tails, tails
 from ssm.forward import Form, from_beliefs
-from ssm.logspace import finite_max
+from ssm.numeric.compiling import compiled
+from ssm.numeric.logspace import finite_max
+from ssm.numeric.trees import widen
 from ssm.parameters import constrain
 from ssm.recursions.hmm import HMM
 from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.steps import Step
-from ssm.trees import widen
 
 
 class Residuals(eqx.Module):

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import log_normal_density
-from ssm.linalg import multiply, square
-from ssm.roots import solve_lower, triangular_root
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
 
 

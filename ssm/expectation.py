@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar, Self
 
+from ssm.numeric.trees import blend
+from ssm.numeric.unwritten import unwritten
 from ssm.recursion import AbstractReversibleRecursion, Belief
 from ssm.shapes import Array, Key, PyTree, Scalar
 from ssm.steps import Step
-from ssm.trees import blend
-from ssm.unwritten import unwritten
 
 
 class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):

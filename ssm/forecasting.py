@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssm.checks import positive_int
-from ssm.compiling import compiled
 from ssm.data import future_steps, needs_key, observe, over_sequences, where_missing
 from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.forward import forward, nothing
+from ssm.numeric.checks import positive_int
+from ssm.numeric.compiling import compiled
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.scan import scan

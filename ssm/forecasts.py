@@ -6,20 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.checks import positive_int
-from ssm.compiling import compiled
 from ssm.data import check_key, future_observations, needs_key
 from ssm.distributions import quantile
 from ssm.forward import forward, nothing
-from ssm.missing import unless_nan
+from ssm.numeric.checks import positive_int
+from ssm.numeric.compiling import compiled
+from ssm.numeric.missing import unless_nan
+from ssm.numeric.trees import index, length
+from ssm.numeric.unwritten import unwritten
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
 from ssm.shapes import Array, Float, Key
 from ssm.simulating import draw_path, prepare_to_draw
 from ssm.steps import Step
-from ssm.trees import index, length
-from ssm.unwritten import unwritten
 
 
 class AbstractForecast(eqx.Module):

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from ssm.beliefs import handed_out
 from ssm.distributions import num_symbols
-from ssm.missing import somewhere
 from ssm.model import AbstractModel
+from ssm.numeric.missing import somewhere
+from ssm.numeric.trees import index
 from ssm.recursion import AbstractRecursion
 from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
@@ -20,7 +21,6 @@ from ssm.schedules.sequential import Sequential
 from ssm.schedules.side_by_side import SideBySide, together
 from ssm.shapes import Array, Flag, Key, PyTree
 from ssm.steps import Step
-from ssm.trees import index
 
 
 class Form(NamedTuple):

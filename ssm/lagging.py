@@ -6,11 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.checks import non_negative_int
-from ssm.compiling import compiled
 from ssm.data import needs_key, observe, over_sequences, where_missing
 from ssm.filtering import at, before_first, one_step
 from ssm.forward import Form, from_beliefs
+from ssm.numeric.checks import non_negative_int
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import index, reverse
 from ssm.parameters import constrain
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.backward import Smoother, backward_steps, smooth_backward
@@ -19,7 +20,6 @@ from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Bool, Int, Key, PyTree, Scalar
 from ssm.smoothing import Smoothed, check_reversible
 from ssm.steps import Step
-from ssm.trees import index, reverse
 
 
 def fixed_lag_smooth(

@@ -5,10 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.numeric.unwritten import unwritten
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import PyTree, Scalar
 from ssm.steps import Step
-from ssm.unwritten import unwritten
 
 
 class AbstractModel(AbstractReplaceable):

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.arguments import as_array
-from ssm.checks import is_concrete
-from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences
 from ssm.forward import Form, from_beliefs
+from ssm.numeric.checks import is_concrete
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import index
 from ssm.parameters import constrain
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.hmm import HMM
@@ -16,7 +17,6 @@ from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
 from ssm.steps import Step
-from ssm.trees import index
 
 
 def smooth_pairs(

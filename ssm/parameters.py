@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.linalg import square
-from ssm.roots import as_triangular, empty_pivots, semidefinite_root
+from ssm.numeric.linalg import square
+from ssm.numeric.roots import as_triangular, empty_pivots, semidefinite_root
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, Float, Int, PyTree, Scalar
-from ssm.unwritten import unwritten
 
 # The logit of an impossible outcome: exp of it is exactly zero in float64, yet it is finite, so that norms,
 # differences and weight decay on a model never make a NaN of a hard zero.

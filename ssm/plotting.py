@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm.axes import columns_of, continued, names_of, times_of
-from ssm.extras import demo
+from ssm.numeric.optional import demo
 from ssm.residual_tests import autocorrelations, one_sequence
 
 # Okabe & Ito 2008: told apart by people with any kind of colour vision.

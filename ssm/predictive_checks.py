@@ -7,15 +7,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.checks import positive_int
-from ssm.compiling import compiled
 from ssm.data import Sequences, check_key, future_steps, observe, over_sequences
+from ssm.numeric.checks import positive_int
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import float_dtype, widen
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Bool, Float, Key, PyTree
 from ssm.simulating import draw_path, prepare_to_draw
 from ssm.steps import Step
-from ssm.trees import float_dtype, widen
 
 AT_ONCE = 64  # simulations that are in memory together
 

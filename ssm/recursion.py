@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.model import AbstractModel
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Key, PyTree, Scalar
 from ssm.steps import Step
-from ssm.unwritten import unwritten
 
 Belief = TypeVar("Belief")
 Protocol = TypeVar("Protocol")

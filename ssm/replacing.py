@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
+from ssm.numeric import checks
 
 
 class AbstractReplaceable(eqx.Module):

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from ssm.maps.base import AbstractMap
+from ssm.numeric.trees import index, length, prepend, select
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.steps import Step
-from ssm.trees import index, length, prepend, select
 
 
 class Saved(NamedTuple):

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import positive_int
 from ssm.data import observe
 from ssm.filtering import log_prob
 from ssm.fitting import Fit, fit
 from ssm.freezing import Frozen
+from ssm.numeric.checks import positive_int
+from ssm.numeric.trees import widen
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 from ssm.steps import seen_steps
-from ssm.trees import widen
 
 CRITERIA = ("bic", "aic", "held-out")
 

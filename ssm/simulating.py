@@ -6,15 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssm.checks import positive_int
-from ssm.compiling import compiled
 from ssm.data import check_key, future_steps
 from ssm.model import AbstractModel, AbstractStateSpace
+from ssm.numeric.checks import positive_int
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import index, select
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 from ssm.steps import Step
-from ssm.trees import index, select
 
 
 def simulate(

@@ -6,11 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.checks import positive_int
-from ssm.compiling import compiled
 from ssm.data import check_key, needs_key, observe, over_sequences, where_missing
 from ssm.forward import Form, from_beliefs
-from ssm.missing import unless_nan
+from ssm.numeric.checks import positive_int
+from ssm.numeric.compiling import compiled
+from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
 from ssm.recursions.backward import PathSampler, backward_steps

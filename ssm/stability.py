@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from ssm.linalg import multiply
+from ssm.numeric.linalg import multiply
 from ssm.parameters import AbstractParameter
 from ssm.shapes import Array, Bool, Float
 

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import handed_out
-from ssm.compiling import compiled
 from ssm.data import Sequences, observe, over_sequences, where_missing
 from ssm.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.forward import (
@@ -29,6 +28,8 @@ from ssm.forward import (
     nothing,
     where_it_holds,
 )
+from ssm.numeric.compiling import compiled
+from ssm.numeric.transposing import linear
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, offers
 from ssm.recursions.backward import smooth_backward
@@ -36,7 +37,6 @@ from ssm.scan import Saved, predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
 from ssm.steps import Step
-from ssm.transposing import linear
 
 
 def expected_statistics(

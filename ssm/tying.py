@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
+from ssm.numeric import checks
 from ssm.parameters import AbstractParameter, value
 from ssm.shapes import Array, Float, Int
 

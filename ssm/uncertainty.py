@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.compiling import compiled
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
 from ssm.freezing import Frozen, free_entries, frozen_names, leaf_names
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import float_dtype
 from ssm.parameters import VANISHED, AbstractCovariance, AbstractParameter, constrain, plain
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
 from ssm.statistics import evidence_of
-from ssm.trees import float_dtype
 
 # What a Newton step may still gain, in nats, for a point to count as a maximum: a third of a standard error.
 NEAR = 0.05

@@ -11,7 +11,7 @@ DOORS = {
     "ssm.arguments",
     "ssm.data",
     "ssm.best_paths",
-    "ssm.checks",
+    "ssm.numeric.checks",
     "ssm.comparing",
     "ssm.decoding",
     "ssm.filtering",

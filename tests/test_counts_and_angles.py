@@ -29,7 +29,7 @@ from ssm.emissions import (
     Poisson,
     VonMises,
 )
-from ssm.logspace import log
+from ssm.numeric.logspace import log
 from ssm.parameters import constrain
 
 pytestmark = pytest.mark.usefixtures("float64")

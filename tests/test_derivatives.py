@@ -10,7 +10,7 @@ import pytest
 from oracles import System, condition_all
 
 import ssm
-from ssm.derivatives import CustomDerivative
+from ssm.numeric.derivatives import CustomDerivative
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -15,7 +15,7 @@ from zoo import Member
 
 import ssm
 from ssm.freezing import trainable
-from ssm.roots import triangular_root
+from ssm.numeric.roots import triangular_root
 
 pytestmark = pytest.mark.usefixtures("float64")
 

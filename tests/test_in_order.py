@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import ssm
-from ssm.conditioning import condition
+from ssm.numeric.conditioning import condition
+from ssm.numeric.roots import FEW, SMALL_ROOT, triangular_root
 from ssm.parameters import constrain
-from ssm.roots import FEW, SMALL_ROOT, triangular_root
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential
 from ssm.schedules.sequential import walk_in_order

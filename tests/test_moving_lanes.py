@@ -10,7 +10,7 @@ import pytest
 from gaussian_answers import beliefs, close, holds, moments, slopes
 
 import ssm
-from ssm import lane_roots
+from ssm.numeric import batched_roots
 from ssm.recursions import moving_lanes
 from ssm.schedules import Sequential, SideBySide
 
@@ -127,7 +127,7 @@ def test_triangular_roots(empty: bool) -> None:
         matrix[:, 1], root[:] = 2 * matrix[:, 0], 0
         matrix[:, 3] = 0
     lanes = (jnp.moveaxis(jnp.asarray(array), 0, -1) for array in (matrix, root))
-    found = np.moveaxis(np.asarray(jax.jit(lane_roots.triangular_root)(*lanes)), -1, 0)
+    found = np.moveaxis(np.asarray(jax.jit(batched_roots.triangular_root)(*lanes)), -1, 0)
     square = lambda array: array @ np.swapaxes(array, 1, 2)
     np.testing.assert_allclose(square(found), square(matrix) + square(root), atol=1e-12)
     assert not np.triu(found, 1).any() and (np.diagonal(found, axis1=1, axis2=2) >= 0).all()
@@ -142,7 +142,7 @@ def test_conditioning_is_that_of_covariances(noise: str) -> None:
     blur = {"full": blur, "of one component": blur * [1, 0], "none": 0 * blur}[noise]
     residual = random.normal(size=(5, 2))
     to_lanes = lambda array: jnp.moveaxis(jnp.asarray(array), 0, -1)
-    seeing, left = jax.jit(lane_roots.condition)(to_lanes(matrix @ root), to_lanes(root), to_lanes(blur[None]))
+    seeing, left = jax.jit(batched_roots.condition)(to_lanes(matrix @ root), to_lanes(root), to_lanes(blur[None]))
     shift, log_density = seeing.correct(to_lanes(residual))
     for i in range(5):
         covariance = root[i] @ root[i].T

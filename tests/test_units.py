@@ -22,8 +22,8 @@ from ssm.emissions import (
     StudentT,
     TiedMultivariateNormal,
 )
+from ssm.numeric.trees import float_dtype
 from ssm.parameters import constrain
-from ssm.trees import float_dtype
 
 KEY = jax.random.key(0)
 TOTAL = 120

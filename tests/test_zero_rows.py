@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import ssm
+from ssm.numeric.roots import semidefinite_root, triangular_root
 from ssm.parameters import Covariance
-from ssm.roots import semidefinite_root, triangular_root
 
 TOTAL = 5
 MATRIX, LOOK = np.array([[0.7, 0.2], [-0.3, 0.5]]), np.array([[1.0, 0.4], [0.2, 1.0]])

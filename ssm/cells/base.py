@@ -1,8 +1,8 @@
 """What a recurrent cell is: one step of h_t = f(h_{t-1}, x_t), and what the outside sees of h_t."""
 
+from ssm.numeric.unwritten import unwritten
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, PyTree
-from ssm.unwritten import unwritten
 
 
 class AbstractCell(AbstractReplaceable):

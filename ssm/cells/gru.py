@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.cells.base import AbstractCell
-from ssm.checks import positive_int
+from ssm.numeric.checks import positive_int
 from ssm.shapes import Array, Float, Key
 
 

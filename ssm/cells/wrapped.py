@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from ssm.cells.base import AbstractCell
 from ssm.cells.gru import GRU
 from ssm.cells.lstm import LSTM
-from ssm.checks import positive_int
+from ssm.numeric.checks import positive_int
+from ssm.numeric.trees import float_dtype
 from ssm.shapes import Array, Float, PyTree
-from ssm.trees import float_dtype
 
 EXPECTED = (
     "an Equinox module cell(x, state) -> state with input_size and hidden_size, where x is (input_size,) and state a "

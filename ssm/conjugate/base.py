@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution
+from ssm.numeric.unwritten import unwritten
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Key, PyTree
-from ssm.unwritten import unwritten
 
 
 class AbstractConjugate(AbstractReplaceable):

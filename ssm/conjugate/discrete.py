@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, bernoulli, categorical
 from ssm.distributions.counts import negative_binomial, poisson
+from ssm.numeric import checks
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Float, Int, Key
 

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, multivariate_normal, multivariate_student_t
-from ssm.linalg import multiply, square
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import root_with_column, solve_lower_transposed
 from ssm.parameters import Covariance, Positive, value
-from ssm.roots import root_with_column, solve_lower_transposed
 from ssm.shapes import Array, Bool, Float, Key
 
 

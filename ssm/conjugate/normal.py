@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, normal
 from ssm.distributions.heavy_tails import student_t
+from ssm.numeric import checks
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Float, Key
 

@@ -10,7 +10,7 @@ from jax.scipy.special import i0e, i1e
 
 from ssm.distributions.families import Distribution
 from ssm.distributions.mixtures import WeightedMixture
-from ssm.logspace import on_support
+from ssm.numeric.logspace import on_support
 from ssm.shapes import Array, Bool, Float, Key
 
 

@@ -10,7 +10,7 @@ from tensorflow_probability.substrates import jax as tfp
 from ssm.distributions.families import Distribution
 from ssm.distributions.marginals import MARGINALS, PARTIAL
 from ssm.distributions.saddle_points import log_binomial, log_poisson
-from ssm.logspace import log, on_support
+from ssm.numeric.logspace import log, on_support
 from ssm.shapes import Array, Bool, Float
 
 tfd = tfp.distributions

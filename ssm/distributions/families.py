@@ -5,7 +5,7 @@ from typing import Any
 import distrax
 import jax.numpy as jnp
 
-from ssm.logspace import log, on_support
+from ssm.numeric.logspace import log, on_support
 from ssm.shapes import Array, Float
 
 Distribution = distrax.Distribution

@@ -9,8 +9,8 @@ from tensorflow_probability.substrates import jax as tfp
 
 from ssm.distributions.families import Distribution
 from ssm.distributions.marginals import MARGINALS, PARTIAL
-from ssm.linalg import multiply, square
-from ssm.roots import solve_lower, triangular_root
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float, Key
 
 

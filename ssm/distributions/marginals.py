@@ -7,7 +7,7 @@ import distrax
 import equinox as eqx
 import jax.numpy as jnp
 
-from ssm.roots import empty_pivots, solve_lower, triangular_root
+from ssm.numeric.roots import empty_pivots, solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float
 
 # What the components of a multivariate family are, each on its own: a new family adds one line. Univariate families

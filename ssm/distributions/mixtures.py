@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions.marginals import marginal_log_prob
-from ssm.missing import choose
+from ssm.numeric.missing import choose
+from ssm.numeric.trees import widen
 from ssm.shapes import Array, Bool, Float, Key, PyTree
-from ssm.trees import widen
 
 
 @final

@@ -15,8 +15,8 @@ from tensorflow_probability.substrates import jax as tfp
 from ssm.distributions.angles import CircularMixture
 from ssm.distributions.marginals import marginals
 from ssm.distributions.mixtures import WeightedMixture
+from ssm.numeric.trees import widen
 from ssm.shapes import Array, Float, Int
-from ssm.trees import widen
 
 tfd = tfp.distributions
 

@@ -6,14 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.climbing import climb
 from ssm.freezing import trainable
-from ssm.linalg import multiply
+from ssm.numeric.ascent import climb
+from ssm.numeric.linalg import multiply
+from ssm.numeric.trees import select
+from ssm.numeric.unwritten import unwritten
 from ssm.parameters import AbstractParameter
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, Key, PyTree, Scalar
-from ssm.trees import select
-from ssm.unwritten import unwritten
 
 
 class AbstractDurations(AbstractReplaceable, AbstractParameter):

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import log_negative_binomial
 from ssm.durations.base import AbstractDurations
-from ssm.logspace import log, ratio
+from ssm.numeric import checks
+from ssm.numeric.logspace import log, ratio
 from ssm.parameters import Positive, Simplex, value
 from ssm.shapes import Array, Float, Key
 

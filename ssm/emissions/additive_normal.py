@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.numeric import solve_semidefinite
 from ssm.emissions.scatter import Moments
 from ssm.emissions.seeds import average, starting_scale
 from ssm.emissions.shared_scale_normal import SharedScaleNormal
-from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import ratio
+from ssm.numeric.ranks import shared_constants
+from ssm.numeric.semidefinite import solve_semidefinite
 from ssm.parameters import AbstractOverparametrised, Positive, constrain, value
-from ssm.ranks import shared_constants
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

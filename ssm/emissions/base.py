@@ -9,11 +9,11 @@ import numpy as np
 
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
-from ssm.logspace import finite_max, log
+from ssm.numeric.logspace import finite_max, log
+from ssm.numeric.trees import blend, float_dtype
+from ssm.numeric.unwritten import unwritten
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.trees import blend, float_dtype
-from ssm.unwritten import unwritten
 
 
 class AbstractEmission(AbstractReplaceable):

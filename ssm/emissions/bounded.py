@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.emissions.located import leading_axes
+from ssm.numeric import checks
 from ssm.parameters import IMPOSSIBLE, AbstractParameter, Constant, least
 from ssm.shapes import Array, Bool, Float
 
@@ -89,7 +88,7 @@ def _log_sigmoid(logits: Array) -> Array:
 
 def unit_interval(name: str, array: Any) -> Array:
     """Numbers in [0, 1], (K,) or (K, N)."""
-    return checks.unit_interval(name, array, leading_axes(array))
+    return checks.unit_interval(name, array, checks.leading_axes(array))
 
 
 def beta_counts(pseudo_counts: Any, probs: Float[Array, "K *event"]) -> tuple[Constant, Constant]:
@@ -136,7 +135,7 @@ def dirichlet_counts(pseudo_counts: Any, probs: Float[Array, "K C"]) -> Constant
 
 def non_negative(name: str, array: Any) -> Array:
     """Numbers of at least zero, (K,) or (K, N)."""
-    return checks.non_negatives(name, array, leading_axes(array))
+    return checks.non_negatives(name, array, checks.leading_axes(array))
 
 
 def counts(family: str, ys: np.ndarray, highest: int | None = None) -> None:

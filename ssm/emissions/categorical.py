@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import dirichlet_counts, symbols
 from ssm.emissions.components import UNROLLED, weights_seen
 from ssm.likelihoods import ScaledLikelihood
-from ssm.linalg import row_times_matrix
-from ssm.logspace import dot_log, log, ratio
+from ssm.numeric import checks
+from ssm.numeric.linalg import row_times_matrix
+from ssm.numeric.logspace import dot_log, log, ratio
 from ssm.parameters import Constant, Simplex, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution, categorical, categorical_logits
+from ssm.emissions.ascent import climb_likelihood
 from ssm.emissions.bounded import symbols
 from ssm.emissions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
-from ssm.emissions.numeric import climb_likelihood
-from ssm.linalg import multiply, row_times_matrix
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply, row_times_matrix
+from ssm.numeric.ranks import shared_levels
 from ssm.parameters import AbstractOverparametrised
-from ssm.ranks import shared_levels
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 

@@ -7,14 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution as AnyDistribution
 from ssm.distributions import is_known, marginal_log_prob, num_symbols, one_event
+from ssm.emissions.ascent import climb_likelihood
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.numeric import climb_likelihood
 from ssm.emissions.seeds import jittered
+from ssm.numeric import checks
+from ssm.numeric.trees import float_dtype, index
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.trees import float_dtype, index
 
 
 @final

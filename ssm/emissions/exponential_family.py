@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import by_component, row_sums
-from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import ratio
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, Float, PyTree
-from ssm.unwritten import unwritten
 
 
 class WeightedSums(eqx.Module):

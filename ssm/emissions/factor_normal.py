@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import moments_of
-from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import ratio
+from ssm.numeric.ranks import rank_of_factors
+from ssm.numeric.roots import triangular_root
 from ssm.parameters import AbstractOverparametrised, Positive, value
-from ssm.ranks import rank_of_factors
-from ssm.roots import triangular_root
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

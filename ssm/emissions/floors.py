@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from ssm import checks
-from ssm.logspace import ratio
-from ssm.roots import semidefinite_root, triangular_root
+from ssm.numeric import checks
+from ssm.numeric.logspace import ratio
+from ssm.numeric.roots import semidefinite_root, triangular_root
 from ssm.shapes import Array, Float
 
 # Of the typical (geometric mean) scale of the states; of that of all the data, which one far state may stretch; of a

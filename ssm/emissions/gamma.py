@@ -8,14 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma
 
-from ssm import checks
 from ssm.distributions import Distribution, exponential, gamma, keeps_digits, log_poisson
 from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
-from ssm.emissions.located import leading_axes
-from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
-from ssm.logspace import on_support
+from ssm.numeric import checks
+from ssm.numeric.find_root import increasing_root
+from ssm.numeric.logspace import on_support
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -35,7 +34,7 @@ class Exponential(AbstractExponentialFamily):
     minimum_mean: float = eqx.field(static=True)
 
     def __init__(self, rate: Array, minimum_mean: float = 1e-10):
-        self._rate = Positive.of(checks.positive("rate", rate, leading_axes(rate)))
+        self._rate = Positive.of(checks.positive("rate", rate, checks.leading_axes(rate)))
         self.minimum_mean = checks.non_negative("minimum_mean", minimum_mean)
 
     @property
@@ -111,8 +110,8 @@ class Gamma(AbstractExponentialFamily):
     maximum_shape: float = eqx.field(static=True)
 
     def __init__(self, shape: Array, rate: Array, maximum_shape: float = 1e6):
-        rate = checks.positive("rate", rate, leading_axes(rate))
-        shape = checks.positive("shape", shape, leading_axes(shape))
+        rate = checks.positive("rate", rate, checks.leading_axes(rate))
+        shape = checks.positive("shape", shape, checks.leading_axes(shape))
         checks.shape("shape", shape, rate.shape)
         self._shape, self._rate = Positive.of(shape.astype(rate.dtype)), Positive.of(rate)
         self.maximum_shape = checks.non_negative("maximum_shape", maximum_shape)

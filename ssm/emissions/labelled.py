@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import is_concrete
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
 from ssm.freezing import frozen_within
-from ssm.logspace import log
+from ssm.numeric.checks import is_concrete
+from ssm.numeric.logspace import log
+from ssm.numeric.trees import float_dtype, widen
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.trees import float_dtype, widen
 
 UNKNOWN = -1
 

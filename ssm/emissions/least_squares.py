@@ -5,12 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.numeric import solve_semidefinite
 from ssm.emissions.scatter import Scatters
-from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import ratio
+from ssm.numeric.semidefinite import solve_semidefinite
+from ssm.numeric.trees import AbstractSums
 from ssm.shapes import Array, Float
-from ssm.trees import AbstractSums
 
 # Around a first line, and around the one that this corrects.
 PASSES = 2

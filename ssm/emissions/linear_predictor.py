@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import by_component, flag_each, sum_components, weights_seen
-from ssm.emissions.numeric import newton
-from ssm.linalg import multiply
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
+from ssm.numeric.semidefinite import newton
 from ssm.shapes import Array, Bool, Float, Key
 
 

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import flag_each
 from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_scale, checked_minimum, smallest_scales
@@ -20,7 +19,8 @@ from ssm.emissions.linear_predictor import (
     uneven_shares,
 )
 from ssm.emissions.seeds import starting_scale, state_shape
-from ssm.linalg import multiply
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key
 

@@ -1,9 +1,6 @@
 """What families with a location for every state share: their sizes."""
 
-from typing import Any
-
 import equinox as eqx
-import numpy as np
 
 from ssm.emissions.base import AbstractEmission
 from ssm.shapes import Array, Float
@@ -23,8 +20,3 @@ class AbstractLocated(AbstractEmission):
     def event_shape(self) -> tuple[int, ...]:
         """() or (N,)."""
         return self.loc.shape[1:]
-
-
-def leading_axes(parameter: Any) -> tuple[str, ...]:
-    """(K,) for scalar observations, (K, N) for vectors."""
-    return ("K",) if np.ndim(parameter) == 1 else ("K", "N")

@@ -16,7 +16,7 @@ from ssm.emissions.linear_predictor import (
     sum_of_densities,
 )
 from ssm.emissions.seeds import state_shape
-from ssm.logspace import on_support
+from ssm.numeric.logspace import on_support
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_roots, checked_minimum, smallest_scales
@@ -21,7 +20,8 @@ from ssm.emissions.linear_predictor import (
 from ssm.emissions.multivariate_normal import complete
 from ssm.emissions.seeds import starting_scale
 from ssm.emissions.whitened import residual_rows
-from ssm.linalg import multiply
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key
 

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_roots, checked_minimum
@@ -14,8 +13,9 @@ from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Scatters, scatters_of
 from ssm.emissions.seeds import rows_of, spread_out, starting_scale
 from ssm.emissions.whitened import residual_rows
-from ssm.linalg import multiply
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import ratio
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

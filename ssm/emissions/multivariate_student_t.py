@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution, log_multivariate_t, multivariate_student_t, squared_distance
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_roots, checked_minimum
@@ -14,9 +13,10 @@ from ssm.emissions.located import AbstractLocated
 from ssm.emissions.multivariate_normal import MultivariateNormal, complete
 from ssm.emissions.scatter import Scatters
 from ssm.emissions.student_t import TailSums, degrees_of_freedom, expected_precision
-from ssm.linalg import multiply, square
-from ssm.logspace import ratio
-from ssm.missing import by_parts
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.logspace import ratio
+from ssm.numeric.missing import by_parts
 from ssm.parameters import Covariance, Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

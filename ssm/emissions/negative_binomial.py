@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma
 
-from ssm import checks
 from ssm.distributions import Distribution, log_negative_binomial, negative_binomial
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import NonNegative, counts, non_negative
 from ssm.emissions.components import by_component, sum_components
-from ssm.emissions.located import leading_axes
-from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
-from ssm.linalg import multiply
-from ssm.logspace import on_support, ratio
+from ssm.numeric import checks
+from ssm.numeric.find_root import increasing_root
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import on_support, ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -44,7 +43,7 @@ class NegativeBinomial(AbstractEmission):
 
     def __init__(self, size: Array, mean: Array, maximum_size: float = 1e5):
         mean = non_negative("mean", mean)
-        size = checks.positive("size", size, leading_axes(size))
+        size = checks.positive("size", size, checks.leading_axes(size))
         checks.shape("size", size, mean.shape)
         self._size, self._mean = Positive.of(size.astype(mean.dtype)), NonNegative.of(mean)
         self.maximum_size = checks.non_negative("maximum_size", maximum_size)

@@ -8,14 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import UNROLLED, flag_each
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.located import AbstractLocated, leading_axes
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.scatter import Moments, moments_of
 from ssm.emissions.seeds import rows_of, spread_out, starting_scale, state_shape
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -36,7 +36,7 @@ class Normal(AbstractLocated):
     minimum_scale: float | None = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, minimum_scale: float | None = None):
-        self.loc = checks.real("loc", loc, leading_axes(loc))
+        self.loc = checks.real("loc", loc, checks.leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self.minimum_scale = checked_minimum(minimum_scale)
 

@@ -5,7 +5,6 @@ from typing import final
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution, log_poisson, poisson
 from ssm.emissions.bounded import counts
 from ssm.emissions.linear_predictor import (
@@ -18,7 +17,8 @@ from ssm.emissions.linear_predictor import (
     uneven_shares,
 )
 from ssm.emissions.seeds import average, state_shape
-from ssm.logspace import log, on_support
+from ssm.numeric import checks
+from ssm.numeric.logspace import log, on_support
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 

@@ -14,7 +14,7 @@ from ssm.emissions.base import AbstractEmission
 from ssm.emissions.bounded import whole_numbers
 from ssm.emissions.labelled import has_labels
 from ssm.freezing import frozen_within
-from ssm.logspace import log
+from ssm.numeric.logspace import log
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from ssm.emissions.components import UNROLLED, each_component, row_sums
 from ssm.emissions.floors import inverse_trace, smallest_scales
-from ssm.linalg import multiply, multiply_rows
-from ssm.logspace import ratio
-from ssm.roots import semidefinite_root
+from ssm.numeric.linalg import multiply, multiply_rows
+from ssm.numeric.logspace import ratio
+from ssm.numeric.roots import semidefinite_root
+from ssm.numeric.trees import AbstractSums, widen
 from ssm.shapes import Array, Flag, Float
-from ssm.trees import AbstractSums, widen
 
 # Around a first mean, and around the one that this corrects.
 PASSES = 2

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.emissions.floors import of_all
+from ssm.numeric import checks
+from ssm.numeric.trees import widen
 from ssm.shapes import Array, Bool, Float, Key, PyTree
-from ssm.trees import widen
 
 
 def rows_of(ys: Any, observed: Any = None) -> tuple[Array, Bool[Array, "M"]]:

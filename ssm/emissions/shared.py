@@ -7,11 +7,11 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ssm import checks
+from ssm.emissions.ascent import climb_likelihood
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.numeric import climb_likelihood
 from ssm.emissions.seeds import jittered
 from ssm.emissions.wrapped import AbstractWrapped
+from ssm.numeric import checks
 from ssm.parameters import constrain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.located import AbstractLocated, leading_axes
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.logspace import ratio
 from ssm.parameters import Positive, constrain, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -35,7 +35,7 @@ class SharedScaleNormal(AbstractLocated):
     minimum_scale: float | None = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, minimum_scale: float | None = None):
-        axes = leading_axes(loc)
+        axes = checks.leading_axes(loc)
         self.loc = checks.real("loc", loc, axes)
         scale = checks.positive("scale", scale, axes)
         fits = all(one in (1, size) for one, size in zip(scale.shape, self.loc.shape, strict=True))

@@ -6,14 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.distributions import Distribution, log_student_t, student_t
 from ssm.emissions.components import by_component, each_component, row_sums, sum_components
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.located import AbstractLocated, leading_axes
+from ssm.emissions.located import AbstractLocated
 from ssm.emissions.normal import Normal
 from ssm.emissions.scatter import Moments
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.logspace import ratio
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -47,7 +47,7 @@ class StudentT(AbstractLocated):
     minimum_scale: float | None = eqx.field(static=True)
 
     def __init__(self, loc: Array, scale: Array, df: Array, minimum_scale: float | None = None):
-        self.loc = checks.real("loc", loc, leading_axes(loc))
+        self.loc = checks.real("loc", loc, checks.leading_axes(loc))
         self._scale = Positive.of(checks.positive("scale", scale, self.loc.shape).astype(self.loc.dtype))
         self._df = Positive.of(checks.positive("df", df, self.loc.shape).astype(self.loc.dtype))
         self.minimum_scale = checked_minimum(minimum_scale)

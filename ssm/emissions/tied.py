@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
 from ssm.freezing import frozen_within
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
-from ssm.linalg import multiply
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

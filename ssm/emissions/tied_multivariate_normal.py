@@ -6,13 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.floors import bounded_roots, checked_minimum
 from ssm.emissions.located import AbstractLocated
 from ssm.emissions.multivariate_normal import MultivariateNormal, normal_rows
 from ssm.emissions.scatter import Scatters
-from ssm.logspace import ratio
+from ssm.numeric import checks
+from ssm.numeric.logspace import ratio
 from ssm.parameters import Covariance
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 

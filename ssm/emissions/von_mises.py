@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import i0e
 
-from ssm import checks
 from ssm.distributions import (
     CircularMixture,
     Distribution,
@@ -20,10 +19,10 @@ from ssm.distributions import (
 )
 from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
-from ssm.emissions.located import leading_axes
-from ssm.emissions.roots import increasing_root
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
-from ssm.logspace import log, on_support
+from ssm.numeric import checks
+from ssm.numeric.find_root import increasing_root
+from ssm.numeric.logspace import log, on_support
 from ssm.parameters import Positive, value
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
@@ -48,7 +47,7 @@ class VonMises(AbstractExponentialFamily):
     maximum_concentration: float = eqx.field(static=True)
 
     def __init__(self, loc: Array, concentration: Array, maximum_concentration: float = 1e6):
-        self.loc = checks.real("loc", loc, leading_axes(loc))
+        self.loc = checks.real("loc", loc, checks.leading_axes(loc))
         concentration = checks.positive("concentration", concentration, self.loc.shape)
         self._concentration = Positive.of(concentration.astype(self.loc.dtype))
         self.maximum_concentration = checks.non_negative("maximum_concentration", maximum_concentration)

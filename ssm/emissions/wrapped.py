@@ -3,8 +3,8 @@
 import numpy as np
 
 from ssm.emissions.base import AbstractEmission
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, PyTree
-from ssm.unwritten import unwritten
 
 
 class AbstractWrapped(AbstractEmission):

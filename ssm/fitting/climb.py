@@ -11,15 +11,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.fitting.descent import objective, total_evidence
 from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
 from ssm.freezing import Held
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import length, select
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.trees import length, select
 
 # What a step must do (Nocedal & Wright 2006, eq. 3.6): lower the loss by a share of what the slope promises, and
 # leave less than a share of the slope.

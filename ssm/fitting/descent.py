@@ -6,17 +6,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.fitting.optimiser import Optimiser
 from ssm.fitting.scores import Scores
 from ssm.freezing import Held, combine
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import index, select
 from ssm.parameters import constrain
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of
 from ssm.steps import seen_steps
-from ssm.trees import index, select
 
 
 class Plan(eqx.Module):

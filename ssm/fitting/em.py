@@ -3,15 +3,15 @@
 import equinox as eqx
 import numpy as np
 
-from ssm.checks import positive_int
 from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_frozen, check_possible
 from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points
+from ssm.numeric.checks import positive_int
+from ssm.numeric.trees import float_dtype
 from ssm.recursion import offers
-from ssm.trees import float_dtype
 
 # Rounding of the evidence, in epsilons of the sum of its terms' absolute values and of one for each number observed,
 # since the logarithm of a number near one errs by an epsilon of one. It is below one where nothing is special, and

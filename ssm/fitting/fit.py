@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssm.checks import is_concrete
 from ssm.data import Sequences, check_key, needs_key, observe
 from ssm.fitting.checks import count_observations
 from ssm.fitting.em import EM
@@ -14,6 +13,7 @@ from ssm.fitting.result import Fit
 from ssm.fitting.sgd import SGD
 from ssm.fitting.stochastic_em import StochasticEM
 from ssm.freezing import Frozen, frozen_names
+from ssm.numeric.checks import is_concrete
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 

@@ -4,15 +4,15 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import non_negative, positive_int
 from ssm.fitting.checks import check_possible
 from ssm.fitting.climb import Plan, run_iterations, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points, together
 from ssm.freezing import Held, combine, partition
+from ssm.numeric.checks import non_negative, positive_int
+from ssm.numeric.trees import float_dtype, index
 from ssm.schedules import resolve
-from ssm.trees import float_dtype, index
 
 
 class LBFGS(eqx.Module):

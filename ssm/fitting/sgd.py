@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssm.checks import positive_int
 from ssm.data import Sequences
 from ssm.expectation import AbstractDifferentiable
 from ssm.fitting.checks import check_possible, diverged
@@ -16,10 +15,11 @@ from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
 from ssm.freezing import Held, combine, partition
+from ssm.numeric.checks import positive_int
+from ssm.numeric.trees import float_dtype
 from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key
-from ssm.trees import float_dtype
 
 # Epochs without a better evidence of the validation set, after which an epoch rarely brings one.
 PATIENCE = 10

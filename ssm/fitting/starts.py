@@ -6,15 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssm.compiling import compiled
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.freezing import moved
+from ssm.numeric.compiling import compiled
+from ssm.numeric.trees import index, length, stack, widen
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.steps import Step
-from ssm.trees import index, length, stack, widen
 
 
 def starting_points(

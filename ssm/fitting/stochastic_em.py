@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import positive_int
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_frozen, check_possible
 from ssm.fitting.job import Job, run
 from ssm.fitting.online import Whole, run_epochs, start, total_evidence
 from ssm.fitting.result import Fit, finished
+from ssm.numeric.checks import positive_int
+from ssm.numeric.trees import float_dtype
 from ssm.parameters import constrain
 from ssm.recursion import offers
-from ssm.trees import float_dtype
 
 
 def decreasing(step: int) -> float:

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, marginal_log_prob
+from ssm.numeric.unwritten import unwritten
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Scalar
-from ssm.unwritten import unwritten
 
 
 class AbstractHead(AbstractReplaceable):

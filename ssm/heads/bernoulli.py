@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ssm.checks import positive_int
 from ssm.distributions import Distribution, bernoulli
 from ssm.heads.base import AbstractHead
+from ssm.numeric.checks import positive_int
 from ssm.shapes import Array, Bool, Float, Key, Scalar
 
 

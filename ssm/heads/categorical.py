@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import positive_int
 from ssm.distributions import Distribution, categorical_logits
 from ssm.heads.base import AbstractHead
+from ssm.numeric.checks import positive_int
+from ssm.numeric.ranks import shared_levels
 from ssm.parameters import AbstractOverparametrised
-from ssm.ranks import shared_levels
 from ssm.shapes import Array, Bool, Float, Int, Key, Scalar
 
 

@@ -5,9 +5,9 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
-from ssm.checks import positive_int
 from ssm.distributions import Distribution, normal
 from ssm.heads.base import AbstractHead
+from ssm.numeric.checks import positive_int
 from ssm.shapes import Array, Float, Key
 
 

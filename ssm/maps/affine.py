@@ -5,8 +5,8 @@ from typing import final
 import jax.numpy as jnp
 
 from ssm.beliefs import Point
-from ssm.linalg import multiply
 from ssm.maps.base import AbstractMap
+from ssm.numeric.linalg import multiply
 from ssm.shapes import Array, Float
 
 

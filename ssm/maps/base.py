@@ -11,8 +11,8 @@ from typing import Generic, Self, TypeVar
 
 import equinox as eqx
 
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Key, PyTree
-from ssm.unwritten import unwritten
 
 Belief = TypeVar("Belief")
 

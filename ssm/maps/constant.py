@@ -5,8 +5,8 @@ from typing import Any, Self, final
 import jax.numpy as jnp
 
 from ssm.maps.base import AbstractKernel, AbstractMap
+from ssm.numeric.trees import select
 from ssm.shapes import Flag, Key, PyTree
-from ssm.trees import select
 
 
 @final

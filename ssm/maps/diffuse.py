@@ -5,9 +5,9 @@ from typing import final
 import jax.numpy as jnp
 
 from ssm.diffuse import Conditional, DiffuseGaussian
-from ssm.linalg import multiply
 from ssm.maps.base import AbstractKernel
-from ssm.roots import solve_lower_transposed
+from ssm.numeric.linalg import multiply
+from ssm.numeric.roots import solve_lower_transposed
 from ssm.shapes import Array, Float, Key
 
 

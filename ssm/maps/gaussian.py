@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import multiply
 from ssm.maps.base import AbstractKernel, AbstractMap
-from ssm.roots import solve_lower, triangular_root
+from ssm.numeric.linalg import multiply
+from ssm.numeric.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Float, Key
 
 

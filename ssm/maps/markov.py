@@ -5,8 +5,8 @@ from typing import Any, final
 import jax.numpy as jnp
 
 from ssm.beliefs import LogCategorical
-from ssm.logspace import finite_max, log, log_multiply, log_sum
 from ssm.maps.base import AbstractMap
+from ssm.numeric.logspace import finite_max, log, log_multiply, log_sum
 from ssm.shapes import Array, Float
 
 

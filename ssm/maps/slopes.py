@@ -5,8 +5,8 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
-from ssm.linalg import multiply_small
 from ssm.maps.base import AbstractMap
+from ssm.numeric.linalg import multiply_small
 from ssm.shapes import Array, Float
 
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from ssm.emissions.base import AbstractEmission
 from ssm.forward import where_it_holds
-from ssm.logspace import log
+from ssm.numeric.logspace import log
+from ssm.numeric.trees import index
 from ssm.recursions import lanes
 from ssm.recursions.chain import any_component
 from ssm.shapes import Array, Bool, Flag, Float, Int, Integer
 from ssm.steps import Step
-from ssm.trees import index
 
 LONG = 8000  # from this length on blocks pay
 FEW = 8  # up to this many lanes a step of many states is one reduction, beyond it a loop over states

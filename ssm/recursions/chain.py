@@ -6,17 +6,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.beliefs import Categorical, LogCategorical
 from ssm.emissions.base import AbstractEmission
-from ssm.logspace import log, ratio
 from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
+from ssm.numeric import checks
+from ssm.numeric.logspace import log, ratio
+from ssm.numeric.trees import index
 from ssm.parameters import Simplex
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
-from ssm.trees import index
 
 
 class Known(eqx.Module):

@@ -11,10 +11,10 @@ from ssm.beliefs import Bracketed, Categorical, LogCategorical
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
 from ssm.likelihoods import LogLikelihood
-from ssm.linalg import multiply
-from ssm.logspace import log, log_sum, ratio
 from ssm.maps.markov import MarkovMap
 from ssm.model import AbstractStateSpace
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import log, log_sum, ratio
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
 from ssm.recursions import chain

@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
 from ssm.distributions import Distribution, WeightedMixture
-from ssm.logspace import log
 from ssm.model import AbstractStateSpace
+from ssm.numeric import checks
+from ssm.numeric.logspace import log
+from ssm.numeric.trees import select, widen
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.particle import PartlyObserved
 from ssm.recursions.runs import NextRun, ReversedRuns, Run, Runs, log_sum
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
-from ssm.trees import select, widen
 
 
 @final

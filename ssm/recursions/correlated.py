@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.linalg import multiply, square
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import solve_lower, triangular_root
 from ssm.parameters import AbstractCovariance, AbstractParameter, Covariance
-from ssm.roots import solve_lower, triangular_root
 from ssm.shapes import Array, Float
 
 

@@ -19,17 +19,17 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.diffuse import Conditional, DiffuseGaussian
-from ssm.linalg import add_up, multiply, multiply_many
 from ssm.maps.slopes import Slope, SlopeMap
+from ssm.numeric.linalg import add_up, multiply, multiply_many
+from ssm.numeric.roots import empty_pivots, solve_lower
+from ssm.numeric.trees import times, widen
 from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.riccati import Gains
-from ssm.roots import empty_pivots, solve_lower
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
 from ssm.steps import Step
-from ssm.trees import times, widen
 
 
 class Sensitivities(NamedTuple):

@@ -19,17 +19,17 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
-from ssm.linalg import multiply_many
 from ssm.maps.slopes import Slope
+from ssm.numeric.linalg import multiply_many
+from ssm.numeric.roots import clear_pivots, semidefinite_root
+from ssm.numeric.trees import select
 from ssm.recursions import costate
 from ssm.recursions.backward import backward_steps, walk_back
 from ssm.recursions.costate import Seen
 from ssm.recursions.orthogonal_smoothing import whitened
-from ssm.roots import clear_pivots, semidefinite_root
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Flag, Float
 from ssm.steps import Step
-from ssm.trees import select
 
 # Where a pivot of I - Lᵀ Fᵀ N F L is at least this, the subtraction costs four bits at the most.
 LEAST_LEFT = 1 / 16

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from ssm.diffuse import Conditional, DiffuseGaussian, Resolved, through
-from ssm.linalg import multiply, square
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import solve_lower
 from ssm.recursion import AbstractRecursion
 from ssm.recursions.backward import Reversal
 from ssm.recursions.costate import Sensitivities, Varying, before, gathered
 from ssm.recursions.gaussian_steps import Dynamics
-from ssm.roots import solve_lower
 from ssm.shapes import Array, Flag, Float, Key, Scalar
 from ssm.steps import Step
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
-from ssm.linalg import multiply, square
+from ssm.numeric.linalg import multiply, square
 from ssm.recursions import costate
 from ssm.recursions.costate import Seen
 from ssm.schedules.base import AbstractSchedule

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
+from ssm.numeric.trees import index
 from ssm.recursions.gaussian_lanes import Parts, Split, Sweep, push, sweep
 from ssm.recursions.riccati import Closed, Covariances, Gains, System, settle
 from ssm.recursions.side_by_side import still, still_ahead
 from ssm.scan import Saved
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.steps import Step
-from ssm.trees import index
 
 
 class Problem(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import multiply
+from ssm.numeric.linalg import multiply
 from ssm.shapes import Array, Float, PyTree, Shaped
 
 HEAD = 256  # steps in which covariances may move

@@ -10,11 +10,11 @@ import numpy as np
 
 from ssm.emissions.scatter import moments_of
 from ssm.freezing import held_part, is_held
-from ssm.logspace import ratio
+from ssm.numeric.logspace import ratio
+from ssm.numeric.roots import empty_pivots
 from ssm.parameters import numbered
 from ssm.recursions.gaussian_statistics import Moments, Part, parts
 from ssm.recursions.regression import Regression
-from ssm.roots import empty_pivots
 from ssm.shapes import Bool, Int, Key, Scalar
 from ssm.stability import Stable, is_stable
 from ssm.steps import Step, flatten_steps, seen_steps

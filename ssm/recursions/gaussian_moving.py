@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
+from ssm.numeric.trees import index
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.moving_lanes import Walk, in_lanes, joined
 from ssm.recursions.side_by_side import still, still_ahead
@@ -19,7 +20,6 @@ from ssm.scan import Saved
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Flag, Float
 from ssm.steps import Step
-from ssm.trees import index
 
 
 class Moving(NamedTuple):

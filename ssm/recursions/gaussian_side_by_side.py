@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import multiply, square
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import clear_pivots, semidefinite_root
+from ssm.numeric.trees import widen
 from ssm.recursions import costate, costate_smoothing
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.costate_smoothing import little_subtracted
@@ -16,9 +18,7 @@ from ssm.recursions.gaussian_steps import reversed_kernel
 from ssm.recursions.relaxing import Backward, Relaxed, relax, weighted, where_moving
 from ssm.recursions.riccati import Closed
 from ssm.recursions.side_by_side import still
-from ssm.roots import clear_pivots, semidefinite_root
 from ssm.shapes import Array, Bool, Flag, Float, Int
-from ssm.trees import widen
 
 
 class InLanes(WalkThere):

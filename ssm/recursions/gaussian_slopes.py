@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ssm.linalg import multiply
+from ssm.numeric.linalg import multiply
 from ssm.recursions.gaussian_lanes import Sweep, push
 from ssm.recursions.riccati import Closed
 from ssm.shapes import Array, Float

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ssm.linalg import add_up, multiply
+from ssm.numeric.linalg import add_up, multiply
+from ssm.numeric.trees import select, times
 from ssm.recursions import costate
 from ssm.recursions.costate import Sensitivities
 from ssm.recursions.regression import Regression
 from ssm.shapes import Array, Flag, Float
 from ssm.steps import Step
-from ssm.trees import select, times
 
 
 class Moments(NamedTuple):

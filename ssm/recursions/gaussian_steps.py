@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.conditioning import condition
-from ssm.linalg import multiply
 from ssm.maps.gaussian import GaussianMap
+from ssm.numeric import checks
+from ssm.numeric.conditioning import condition
+from ssm.numeric.linalg import multiply
+from ssm.numeric.roots import empty_pivots, solve_lower, solve_lower_transposed, triangular_root
 from ssm.parameters import AbstractCovariance, Covariance
-from ssm.roots import empty_pivots, solve_lower, solve_lower_transposed, triangular_root
 from ssm.shapes import Array, Bool, Float, PyTree
 from ssm.stability import Stable
 from ssm.tying import Tied

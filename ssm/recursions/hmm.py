@@ -9,7 +9,8 @@ from ssm.beliefs import Categorical, LogCategorical
 from ssm.emissions.base import AbstractEmission
 from ssm.expectation import AbstractExpectation
 from ssm.freezing import inner
-from ssm.logspace import dot_log
+from ssm.numeric.logspace import dot_log
+from ssm.numeric.trees import index, without_functions
 from ssm.recursions import chain, side_by_side
 from ssm.recursions.backward import smooth_backward
 from ssm.recursions.chain import Counts, Sums
@@ -19,7 +20,6 @@ from ssm.shapes import Array, Float, Key, PyTree, Scalar
 from ssm.steps import Step, flatten_steps, seen_steps
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
-from ssm.trees import index, without_functions
 
 
 @final

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import least_lost
-from ssm.linalg import HIGHEST
+from ssm.numeric.linalg import HIGHEST
 from ssm.shapes import Array, Bool, Flag, Float, PyTree, Shaped
 from ssm.steps import Step
 

@@ -11,9 +11,10 @@ from ssm.beliefs import Gaussian
 from ssm.diffuse import DiffuseGaussian
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.expectation import AbstractDifferentiable
-from ssm.linalg import matrix_times_column, multiply, square
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
+from ssm.numeric.linalg import matrix_times_column, multiply, square
+from ssm.numeric.roots import SMALL_ROOT
 from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions import costate, costate_smoothing, diffuse_costate, moving_lanes, simulation
 from ssm.recursions.costate import Seen, Sensitivities, gains_of
@@ -30,7 +31,6 @@ from ssm.recursions.gaussian_steps import (
 )
 from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.riccati import System
-from ssm.roots import SMALL_ROOT
 from ssm.scan import Saved
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, Scalar

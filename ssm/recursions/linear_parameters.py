@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
 from ssm.model import AbstractModel
+from ssm.numeric import checks
 from ssm.parameters import AbstractCovariance, AbstractPartlyRead, AbstractRewritten
 from ssm.recursions import correlated
 from ssm.recursions.correlated import CrossCovariance

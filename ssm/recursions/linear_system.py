@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, multivariate_normal
-from ssm.linalg import multiply
 from ssm.model import AbstractStateSpace
+from ssm.numeric.linalg import multiply
 from ssm.recursions.costate import Varying
 from ssm.recursions.gaussian_steps import (
     Dynamics,

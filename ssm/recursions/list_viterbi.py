@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.likelihoods import LogLikelihood
-from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
+from ssm.numeric.logspace import log
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.chain import Known
 from ssm.recursions.hmm import HMM

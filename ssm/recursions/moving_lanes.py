@@ -1,7 +1,7 @@
 """The walk of a linear-Gaussian model whose covariances keep moving, in lanes (see `ssm.recursions.gaussian_moving`).
 
 Covariances first, which see no data, and then means. Arrays are (L, ..., C), lanes last; every step is that of the
-square-root filter (`ssm.lane_roots`).
+square-root filter (`ssm.numeric.batched_roots`).
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.lane_roots import Seeing, condition, product, triangular_root
+from ssm.numeric.batched_roots import Seeing, condition, product, triangular_root
 from ssm.recursions.gaussian_lanes import Parts, Split
 from ssm.recursions.gaussian_steps import Dynamics
 from ssm.recursions.lanes import relay

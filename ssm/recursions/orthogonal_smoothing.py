@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.linalg import matrix_times_column, multiply
 from ssm.maps.gaussian import GaussianKernel
+from ssm.numeric.linalg import matrix_times_column, multiply
+from ssm.numeric.roots import orthogonalised, solve_lower, triangular_root
+from ssm.numeric.trees import select
 from ssm.recursions.costate import Seen
-from ssm.roots import orthogonalised, solve_lower, triangular_root
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.steps import Step
-from ssm.trees import select
 
 
 class Whitened(NamedTuple):

@@ -11,20 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.beliefs import Particles
-from ssm.checks import positive_int
 from ssm.distributions import Distribution, WeightedMixture, is_known, marginal_log_prob
 from ssm.emissions.labelled import has_labels
-from ssm.linalg import multiply
-from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.model import AbstractStateSpace
+from ssm.numeric.checks import positive_int
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import log
+from ssm.numeric.trees import float_dtype, index
 from ssm.parameters import constrain
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.linear_system import LinearSystem
 from ssm.recursions.particle_gradients import GRADIENTS
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
-from ssm.trees import float_dtype, index
 
 
 class PartlyObserved(NamedTuple):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from ssm.cells.base import AbstractCell
 from ssm.heads.base import AbstractHead
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Float, PyTree
-from ssm.unwritten import unwritten
 
 
 class AbstractReading(eqx.Module):

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.emissions.numeric import solve_semidefinite
-from ssm.linalg import add_up, multiply, square
+from ssm.numeric.linalg import add_up, multiply, square
+from ssm.numeric.roots import empty_pivots, semidefinite_root, solve_lower
+from ssm.numeric.semidefinite import solve_semidefinite
+from ssm.numeric.trees import AbstractSums, times
 from ssm.parameters import numbered
-from ssm.roots import empty_pivots, semidefinite_root, solve_lower
 from ssm.shapes import Array, Bool, Float, Int, Scalar
-from ssm.trees import AbstractSums, times
 
 
 class Regression(AbstractSums):

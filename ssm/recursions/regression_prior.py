@@ -6,10 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
+from ssm.numeric import checks
+from ssm.numeric.roots import empty_pivots, semidefinite_root
 from ssm.parameters import AbstractCovariance, Constant, value
 from ssm.recursions.regression import Regression
-from ssm.roots import empty_pivots, semidefinite_root
 from ssm.shapes import Array, Float, Scalar
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.linalg import add_up, multiply
+from ssm.numeric.linalg import add_up, multiply
 from ssm.recursions.riccati import rests
 from ssm.shapes import Array, Flag, Float, Int, PyTree
 

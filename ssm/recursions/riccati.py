@@ -5,11 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.conditioning import condition
-from ssm.linalg import multiply, square
-from ssm.roots import empty_pivots, solve_lower, triangular_root
+from ssm.numeric.conditioning import condition
+from ssm.numeric.linalg import multiply, square
+from ssm.numeric.roots import empty_pivots, solve_lower, triangular_root
+from ssm.numeric.trees import widen
 from ssm.shapes import Array, Flag, Float, Int
-from ssm.trees import widen
 
 # An entry of a covariance has come to rest when it changes by less than this many epsilons in a step, and what is
 # left of the way, a geometric series, may be TOLERANCE epsilons.

@@ -13,11 +13,11 @@ from ssm.cells.wrapped import as_cell
 from ssm.distributions import Distribution
 from ssm.heads.base import AbstractHead
 from ssm.maps.constant import ConstantKernel
+from ssm.numeric.trees import without_functions
 from ssm.recursion import AbstractDeterministicRecursion, AbstractReversibleRecursion
 from ssm.recursions.reading import READINGS, AbstractReading
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
-from ssm.trees import without_functions
 
 
 class Evidence(NamedTuple):

@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
 from ssm.conjugate.base import AbstractConjugate
-from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
+from ssm.numeric import checks
+from ssm.numeric.logspace import log
+from ssm.numeric.trees import index, select
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.trees import index, select
 
 
 class Run(eqx.Module):

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from ssm.conjugate.base import AbstractConjugate
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
+from ssm.numeric.trees import select
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.changepoint import ChangePoint
 from ssm.recursions.particle import PartlyObserved
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
-from ssm.trees import select
 
 
 class BestRuns(eqx.Module):

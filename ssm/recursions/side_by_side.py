@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Categorical
 from ssm.emissions.base import AbstractEmission
+from ssm.numeric.trees import times, widen
 from ssm.recursions import lanes
 from ssm.recursions.chain import Counts, any_component
 from ssm.scan import Saved
 from ssm.shapes import Array, Bool, Float, PyTree
 from ssm.steps import Step
-from ssm.trees import times, widen
 
 
 class InLanes(NamedTuple):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian, Point
-from ssm.linalg import multiply
+from ssm.numeric.linalg import multiply
 from ssm.recursion import AbstractRecursion
 from ssm.recursions import costate
 from ssm.recursions.backward import Reversal, backward_steps

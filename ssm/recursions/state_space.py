@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from ssm.distributions import Distribution, num_symbols, one_event
 from ssm.model import AbstractStateSpace
+from ssm.numeric.trees import without_functions
 from ssm.shapes import Array, PyTree
-from ssm.trees import without_functions
 
 
 @final

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
+from ssm.numeric import checks
 
 # Shares of the variance of a state, and of an observed component, that are noise at least.
 LEAST_NOISE = 1e-3

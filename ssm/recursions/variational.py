@@ -11,14 +11,14 @@ import numpy as np
 from ssm.beliefs import Point
 from ssm.cells.base import AbstractCell
 from ssm.cells.wrapped import as_cell
-from ssm.checks import positive_int
 from ssm.distributions import Distribution, normal
 from ssm.heads.base import AbstractHead
+from ssm.numeric.checks import positive_int
+from ssm.numeric.trees import without_functions
 from ssm.recursion import AbstractRecursion
 from ssm.recursions.rnn import check_sizes
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
-from ssm.trees import without_functions
 
 
 class Latent(NamedTuple):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.likelihoods import LogLikelihood
-from ssm.logspace import log
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
+from ssm.numeric.logspace import log
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
 from ssm.recursions.best_in_lanes import best_in_lanes
 from ssm.recursions.chain import Known, any_component

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 
 from ssm.maps.base import AbstractMap
+from ssm.numeric.trees import index, prepend
 from ssm.recursion import AbstractParallelRecursion
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.shapes import PyTree
 from ssm.steps import Step
-from ssm.trees import index, prepend
 
 
 class Associative(AbstractSchedule):

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import equinox as eqx
 
 from ssm.maps.base import AbstractMap
+from ssm.numeric.trees import reverse
+from ssm.numeric.unwritten import unwritten
 from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import PyTree
 from ssm.steps import Step
-from ssm.trees import reverse
-from ssm.unwritten import unwritten
 
 
 @runtime_checkable

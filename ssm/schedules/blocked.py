@@ -7,13 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.numeric.trees import index, length, prepend
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, offers
 from ssm.schedules.associative import Associative, compose
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.sequential import Sequential, walk_in_order
 from ssm.shapes import PyTree
 from ssm.steps import Step
-from ssm.trees import index, length, prepend
 
 
 class Blocked(AbstractSchedule):

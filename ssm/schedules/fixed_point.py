@@ -9,12 +9,12 @@ from jax.flatten_util import ravel_pytree
 
 from ssm.beliefs import Point
 from ssm.maps.affine import AffineMap
+from ssm.numeric.trees import length
 from ssm.recursion import AbstractDeterministicRecursion
 from ssm.schedules.associative import compose, walk_from_neighbours
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.shapes import Array, Float, PyTree
 from ssm.steps import Step
-from ssm.trees import length
 
 
 class FixedPoint(AbstractSchedule):

@@ -6,10 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.numeric.trees import length, select
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.shapes import PyTree
 from ssm.steps import Step
-from ssm.trees import length, select
 
 # A CPU runs the operations of a loop one after the other, without a scheduler that takes longer than they do, where
 # none of them touches more than so many bytes. Short sequences are not worth compiling a second loop.

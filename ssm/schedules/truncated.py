@@ -5,12 +5,12 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from ssm.numeric.trees import index, prepend
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.blocked import as_blocks, from_blocks
 from ssm.schedules.sequential import walk_in_order
 from ssm.shapes import PyTree
 from ssm.steps import Step
-from ssm.trees import index, prepend
 
 
 class Truncated(AbstractSchedule):

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.checks import is_concrete
-from ssm.linalg import matrix_times_column, multiply, row_times_matrix
-from ssm.logspace import log, log_sum
+from ssm.numeric.checks import is_concrete
+from ssm.numeric.linalg import matrix_times_column, multiply, row_times_matrix
+from ssm.numeric.logspace import log, log_sum
+from ssm.numeric.trees import float_dtype
+from ssm.numeric.unwritten import unwritten
 from ssm.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions import moves
-from ssm.trees import float_dtype
-from ssm.unwritten import unwritten
 
 
 class AbstractTransition(AbstractReplaceable):

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.linalg import multiply
-from ssm.logspace import dot_log
+from ssm.numeric import checks
+from ssm.numeric.linalg import multiply
+from ssm.numeric.logspace import dot_log
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import normalised, random_like, stationary_of

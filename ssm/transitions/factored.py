@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.linalg import matrix_times_column, multiply, row_times_matrix
-from ssm.logspace import dot_log, log, log_sum
+from ssm.numeric import checks
+from ssm.numeric.linalg import matrix_times_column, multiply, row_times_matrix
+from ssm.numeric.logspace import dot_log, log, log_sum
+from ssm.numeric.ranks import rank_of_product
 from ssm.parameters import AbstractOverparametrised, Simplex, value
-from ssm.ranks import rank_of_product
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.freezing import inner
-from ssm.logspace import log_sum
+from ssm.numeric.logspace import log_sum
 from ssm.parameters import Simplex
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition

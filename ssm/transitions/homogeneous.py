@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.climbing import climb
-from ssm.linalg import matrix_times_column, multiply, row_times_matrix
-from ssm.logspace import dot_log, log
+from ssm.numeric import checks
+from ssm.numeric.ascent import climb
+from ssm.numeric.linalg import matrix_times_column, multiply, row_times_matrix
+from ssm.numeric.logspace import dot_log, log
+from ssm.numeric.trees import select
 from ssm.parameters import Constant, Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
-from ssm.trees import select
 
 
 @final

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssm import checks
+from ssm.numeric import checks
+from ssm.numeric.unwritten import unwritten
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
-from ssm.unwritten import unwritten
 
 
 class AbstractJoint(AbstractTransition):

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.linalg import add_up, multiply
-from ssm.logspace import dot_log, log
+from ssm.numeric.linalg import add_up, multiply
+from ssm.numeric.logspace import dot_log, log
 from ssm.shapes import Array, Float, PyTree, Scalar
 
 

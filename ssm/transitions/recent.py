@@ -6,9 +6,9 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
-from ssm import checks
-from ssm.linalg import HIGHEST
-from ssm.logspace import dot_log, log, log_sum
+from ssm.numeric import checks
+from ssm.numeric.linalg import HIGHEST
+from ssm.numeric.logspace import dot_log, log, log_sum
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of

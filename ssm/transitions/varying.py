@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm import checks
-from ssm.climbing import climb
+from ssm.numeric import checks
+from ssm.numeric.ascent import climb
+from ssm.numeric.ranks import shared_levels
 from ssm.parameters import AbstractOverparametrised, AbstractPartlyRead, Simplex, value
-from ssm.ranks import shared_levels
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.moves import Moves

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.derivatives import CustomDerivative
-from ssm.linalg import matrix_times_column, multiply, multiply_small
-from ssm.roots import FEW, triangular_root
+from ssm.numeric.derivatives import CustomDerivative
+from ssm.numeric.linalg import matrix_times_column, multiply, multiply_small
+from ssm.numeric.roots import FEW, triangular_root
 from ssm.shapes import Array, Float, Scalar
 
 

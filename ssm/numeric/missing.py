@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssm.numeric.trees import widen
 from ssm.shapes import Array, Bool, Flag, Float, PyTree
-from ssm.trees import widen
 
 
 @jax.custom_batching.custom_vmap

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from ssm.derivatives import CustomDerivative
+from ssm.numeric.derivatives import CustomDerivative
 from ssm.shapes import Array
 
 

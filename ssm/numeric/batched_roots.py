@@ -1,4 +1,4 @@
-"""Square roots of many covariances side by side: as `ssm.roots` and `ssm.conditioning`, with C lanes in the last axis.
+"""Square roots of many covariances side by side: as `roots` and `conditioning`, with C lanes in the last axis.
 
 The same entry of all lanes lies in one row, so that a step of C small filters is vector arithmetic without a routine.
 What all lanes share has one lane.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.linalg import multiply
+from ssm.numeric.linalg import multiply
 from ssm.shapes import Array, Float
 
 
@@ -127,6 +127,6 @@ def _held(array: Array) -> Array:
 
 
 def _less(left: Array, right: Array) -> Array:
-    """left - right, as a reduction: see `ssm.roots`."""
+    """left - right, as a reduction: see `ssm.numeric.roots`."""
     first = np.array([True, False]).reshape(2, *[1] * left.ndim)
     return jnp.sum(jnp.where(first, left[None], -right[None]), axis=0)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ssm.numeric.trees import select
 from ssm.shapes import PyTree, Scalar
-from ssm.trees import select
 
 
 def climb(objective: Callable[[PyTree], Scalar], parameters: PyTree, num_steps: int = 10) -> PyTree:

@@ -1,17 +1,12 @@
-"""M-steps by numbers: least squares that survive collinear inputs, and climbs that never go down."""
+"""Least squares that survive collinear inputs, and Newton steps that never go down."""
 
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.climbing import climb
-from ssm.emissions.components import weights_seen
-from ssm.freezing import trainable
-from ssm.roots import semidefinite_root, solve_lower, solve_lower_transposed
-from ssm.shapes import Array, Bool, Float, PyTree, Scalar
+from ssm.numeric.roots import semidefinite_root, solve_lower, solve_lower_transposed
+from ssm.shapes import Array, Float, Scalar
 
 HALVINGS = 20  # a step 2^-20 of Newton's is no step: the maximum is found, to rounding
 
@@ -62,30 +57,3 @@ def newton(
     unfinished = lambda carry: carry[3] & (carry[2] < num_steps)
     begin = (start, objective(start), jnp.zeros((), int), jnp.ones((), bool))
     return jax.lax.while_loop(unfinished, improve, begin)[0]
-
-
-def climb_likelihood(
-    emission: Any,
-    weights: Float[Array, "M K"],
-    ys: Array,
-    us: PyTree,
-    observed: Bool[Array, "M *parts"] | None,
-    frozen: frozenset[str],
-) -> Any:
-    """Some steps of L-BFGS up Σ_mk weights_mk log p(y_m | k, u_m) + log p(parameters), on all parameters at once.
-
-    For an emission whose parameters are any real numbers; never lower than it began.
-    """
-    weights = weights_seen(weights, observed)
-    free, fixed = eqx.partition(emission, trainable(emission, tuple(frozen)))
-    if not jax.tree.leaves(free):
-        return emission
-    total = jnp.maximum(jnp.sum(weights), 1)
-
-    def objective(free: PyTree) -> Scalar:
-        model = eqx.combine(free, fixed)
-        table = jnp.where(weights > 0, model.log_likelihoods(ys, us, observed), 0)
-        expected = jnp.sum(weights * table)
-        return (expected + model.log_prior().astype(expected.dtype)) / total
-
-    return eqx.combine(climb(objective, free), fixed)

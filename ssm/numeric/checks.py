@@ -174,3 +174,8 @@ def _first_bad(array: Array, bad: np.ndarray) -> str:
     where = tuple(int(i) for i in np.argwhere(bad)[0])
     place = "" if not where else f" at index {where[0] if len(where) == 1 else where}"
     return f"{float(np.asarray(array)[where]):.6g}{place}"
+
+
+def leading_axes(parameter: Any) -> tuple[str, ...]:
+    """(K,) for scalar observations, (K, N) for vectors."""
+    return ("K",) if np.ndim(parameter) == 1 else ("K", "N")

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from ssm.derivatives import CustomDerivative
-from ssm.linalg import multiply
+from ssm.numeric.derivatives import CustomDerivative
+from ssm.numeric.linalg import multiply
+from ssm.numeric.trees import widen
 from ssm.shapes import Array, Bool, Flag, Float
-from ssm.trees import widen
 
 # Pivots up to this many times the limit of `empty_pivots` are looked at again, with a bound on their own rounding.
 DOUBTFUL = 1e3

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Flag, PyTree
-from ssm.unwritten import unwritten
 
 
 def select(condition: Flag, if_true: PyTree, if_false: PyTree) -> PyTree:
