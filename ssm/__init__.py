@@ -14,9 +14,6 @@ from ssm import transitions as transitions
 from ssm.aligning import align as align
 from ssm.best_paths import decode_best as decode_best
 from ssm.comparing import compare as compare
-from ssm.covariances import BlockDiagonal as BlockDiagonal
-from ssm.covariances import Diagonal as Diagonal
-from ssm.covariances import Spherical as Spherical
 from ssm.data import pad as pad
 from ssm.decoding import decode as decode
 from ssm.diagnosing import Residuals as Residuals
@@ -33,13 +30,17 @@ from ssm.fitting import Fit as Fit
 from ssm.fitting import StochasticEM as StochasticEM
 from ssm.fitting import fit as fit
 from ssm.forecasting import forecast as forecast
-from ssm.freezing import num_parameters as num_parameters
 from ssm.lagging import FixedLag as FixedLag
 from ssm.lagging import fixed_lag as fixed_lag
 from ssm.lagging import fixed_lag_smooth as fixed_lag_smooth
 from ssm.packing import Packed as Packed
 from ssm.packing import pack as pack
 from ssm.pairs import smooth_pairs as smooth_pairs
+from ssm.parameters.freezing import num_parameters as num_parameters
+from ssm.parameters.structured_covariances import BlockDiagonal as BlockDiagonal
+from ssm.parameters.structured_covariances import Diagonal as Diagonal
+from ssm.parameters.structured_covariances import Spherical as Spherical
+from ssm.parameters.tied import Tied as Tied
 from ssm.predictive_checks import SimulatedCheck as SimulatedCheck
 from ssm.predictive_checks import simulated_check as simulated_check
 from ssm.recursions.autoregressive import ARHMM as ARHMM
@@ -66,7 +67,6 @@ from ssm.standardising import auxiliary_residuals as auxiliary_residuals
 from ssm.standardising import innovations as innovations
 from ssm.statistics import Q as Q
 from ssm.statistics import expected_statistics as expected_statistics
-from ssm.tying import Tied as Tied
 from ssm.uncertainty import parameter_covariance as parameter_covariance
 from ssm.uncertainty import standard_errors as standard_errors
 

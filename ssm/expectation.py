@@ -53,7 +53,7 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
     EM maximises Q, gradient methods climb it; both get their statistics here.
     """
 
-    # Whether the M-step knows names of single entries in `frozen` (`ssm.freezing`), and not of whole parameters alone.
+    # Whether the M-step knows names of single entries in `frozen` (`ssm.parameters.freezing`), not of whole ones alone.
     holds_entries: ClassVar[bool] = False
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:

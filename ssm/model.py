@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.numeric.unwritten import unwritten
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import PyTree, Scalar
 from ssm.steps import Step
 

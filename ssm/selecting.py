@@ -10,9 +10,9 @@ import numpy as np
 from ssm.data import observe
 from ssm.filtering import log_prob
 from ssm.fitting import Fit, fit
-from ssm.freezing import Frozen
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import widen
+from ssm.parameters.freezing import Frozen
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 from ssm.steps import seen_steps

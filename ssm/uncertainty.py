@@ -10,10 +10,10 @@ import numpy as np
 
 from ssm.data import Sequences, check_recursion, observe
 from ssm.fitting.checks import count_observations
-from ssm.freezing import Frozen, free_entries, frozen_names, leaf_names
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import float_dtype
 from ssm.parameters import VANISHED, AbstractCovariance, AbstractParameter, constrain, plain
+from ssm.parameters.freezing import Frozen, free_entries, frozen_names, leaf_names
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree

@@ -13,7 +13,7 @@ from test_gradients import DIFFERENCES, EXACT, flat_evidence, setting
 from zoo import Member
 
 import ssm
-from ssm.freezing import trainable
+from ssm.parameters.freezing import trainable
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -14,8 +14,8 @@ from jax.flatten_util import ravel_pytree
 from zoo import Member
 
 import ssm
-from ssm.freezing import trainable
 from ssm.numeric.roots import triangular_root
+from ssm.parameters.freezing import trainable
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -13,8 +13,8 @@ import scipy.stats
 import zoo
 
 import ssm
+from ssm.parameters.stable import Stable, is_stable
 from ssm.recursions.regression import Regression
-from ssm.stability import Stable, is_stable
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -13,7 +13,7 @@ import scipy.linalg
 import scipy.optimize
 
 import ssm
-from ssm.freezing import free_entries, frozen_names, held_part
+from ssm.parameters.freezing import free_entries, frozen_names, held_part
 from ssm.recursions.gaussian_learning import expected_log_prob, maximise
 from ssm.recursions.gaussian_statistics import Moments, parts
 from ssm.recursions.regression import Regression

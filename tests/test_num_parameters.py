@@ -11,7 +11,7 @@ from emission_families import FAMILIES, STATES
 from jax.flatten_util import ravel_pytree
 
 import ssm
-from ssm.freezing import combine, frozen_names, partition
+from ssm.parameters.freezing import combine, frozen_names, partition
 from ssm.transitions import Driven, LowRank, Recent, Sparse, TimeVarying
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -20,7 +20,7 @@ import zoo
 from jax.flatten_util import ravel_pytree
 
 import ssm
-from ssm.freezing import trainable
+from ssm.parameters.freezing import trainable
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -17,7 +17,7 @@ from oracles import central_differences
 
 import ssm
 from ssm.parameters import plain
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 
 KEY = jax.random.key(0)
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}  # float32: a value, its logarithm or root, and back

@@ -1,7 +1,7 @@
 """What a recurrent cell is: one step of h_t = f(h_{t-1}, x_t), and what the outside sees of h_t."""
 
 from ssm.numeric.unwritten import unwritten
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, PyTree
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssm.distributions import Distribution
 from ssm.numeric.unwritten import unwritten
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Key, PyTree
 
 

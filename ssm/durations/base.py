@@ -6,13 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.freezing import trainable
 from ssm.numeric.ascent import climb
 from ssm.numeric.linalg import multiply
 from ssm.numeric.trees import select
 from ssm.numeric.unwritten import unwritten
 from ssm.parameters import AbstractParameter
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.freezing import trainable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Float, Key, PyTree, Scalar
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.emissions.components import weights_seen
-from ssm.freezing import trainable
 from ssm.numeric.ascent import climb
+from ssm.parameters.freezing import trainable
 from ssm.shapes import Array, Bool, Float, PyTree, Scalar
 
 

@@ -12,7 +12,7 @@ from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.numeric.logspace import finite_max, log
 from ssm.numeric.trees import blend, float_dtype
 from ssm.numeric.unwritten import unwritten
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 

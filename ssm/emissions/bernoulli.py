@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, bernoulli, binomial, keeps_digits, log_binomial, log_choose
-from ssm.emissions.bounded import Probability, beta_counts, counts, unit_interval
 from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import on_support, ratio
 from ssm.parameters import Constant, value
+from ssm.parameters.bounded import Probability, beta_counts, counts, unit_interval
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import dirichlet_counts, symbols
 from ssm.emissions.components import UNROLLED, weights_seen
 from ssm.likelihoods import ScaledLikelihood
 from ssm.numeric import checks
 from ssm.numeric.linalg import row_times_matrix
 from ssm.numeric.logspace import dot_log, log, ratio
 from ssm.parameters import Constant, Simplex, value
+from ssm.parameters.bounded import dirichlet_counts, symbols
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from ssm.distributions import Distribution, categorical, categorical_logits
 from ssm.emissions.ascent import climb_likelihood
-from ssm.emissions.bounded import symbols
 from ssm.emissions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply, row_times_matrix
 from ssm.numeric.ranks import shared_levels
 from ssm.parameters import AbstractOverparametrised
+from ssm.parameters.bounded import symbols
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
-from ssm.freezing import frozen_within
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import float_dtype, widen
+from ssm.parameters.freezing import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 UNKNOWN = -1

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from ssm.distributions import Distribution, bernoulli
-from ssm.emissions.bounded import counts
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -17,6 +16,7 @@ from ssm.emissions.linear_predictor import (
 )
 from ssm.emissions.seeds import state_shape
 from ssm.numeric.logspace import on_support
+from ssm.parameters.bounded import counts
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.components import weights_seen
 from ssm.emissions.wrapped import AbstractWrapped
-from ssm.freezing import frozen_within
 from ssm.numeric import checks
 from ssm.numeric.logspace import finite_max, log, ratio
 from ssm.parameters import Simplex, value
+from ssm.parameters.freezing import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

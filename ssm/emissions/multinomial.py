@@ -9,13 +9,13 @@ import numpy as np
 
 from ssm.distributions import Distribution, keeps_digits, log_poisson, multinomial
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import counts, dirichlet_counts
 from ssm.emissions.components import by_component, sum_components, weights_seen
 from ssm.emissions.seeds import average, rows_of, spread_out
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import dot_log, log, on_support, ratio
 from ssm.parameters import Constant, Simplex, value
+from ssm.parameters.bounded import counts, dirichlet_counts
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 

@@ -10,7 +10,6 @@ from jax.scipy.special import digamma
 
 from ssm.distributions import Distribution, log_negative_binomial, negative_binomial
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import NonNegative, counts, non_negative
 from ssm.emissions.components import by_component, sum_components
 from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.numeric import checks
@@ -18,6 +17,7 @@ from ssm.numeric.find_root import increasing_root
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import on_support, ratio
 from ssm.parameters import Positive, value
+from ssm.parameters.bounded import NonNegative, counts, non_negative
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 SMALLEST_SIZE = 1e-4

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, keeps_digits, log_poisson, poisson
-from ssm.emissions.bounded import NonNegative, counts, non_negative
 from ssm.emissions.components import sum_components
 from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import log, on_support
 from ssm.parameters import value
+from ssm.parameters.bounded import NonNegative, counts, non_negative
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

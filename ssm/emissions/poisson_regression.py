@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, log_poisson, poisson
-from ssm.emissions.bounded import counts
 from ssm.emissions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -19,6 +18,7 @@ from ssm.emissions.linear_predictor import (
 from ssm.emissions.seeds import average, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import log, on_support
+from ssm.parameters.bounded import counts
 from ssm.shapes import Array, Bool, Float, Int, Key
 
 

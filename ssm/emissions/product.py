@@ -11,10 +11,10 @@ import numpy as np
 
 from ssm.distributions import MixtureOfParts, Parts, as_symbols, columns, width
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.bounded import whole_numbers
 from ssm.emissions.labelled import has_labels
-from ssm.freezing import frozen_within
 from ssm.numeric.logspace import log
+from ssm.parameters.bounded import whole_numbers
+from ssm.parameters.freezing import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
-from ssm.freezing import frozen_within
 from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
+from ssm.parameters.freezing import frozen_within
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
 from ssm.filtering import filter_sequences
-from ssm.freezing import held_entries, trainable
+from ssm.parameters.freezing import held_entries, trainable
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
 from ssm.steps import seen_steps

@@ -15,9 +15,9 @@ from ssm.data import Sequences
 from ssm.fitting.descent import objective, total_evidence
 from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
-from ssm.freezing import Held
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import length, select
+from ssm.parameters.freezing import Held
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from ssm.data import Sequences
 from ssm.fitting.optimiser import Optimiser
 from ssm.fitting.scores import Scores
-from ssm.freezing import Held, combine
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, select
 from ssm.parameters import constrain
+from ssm.parameters.freezing import Held, combine
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of

@@ -12,8 +12,8 @@ from ssm.fitting.lbfgs import LBFGS
 from ssm.fitting.result import Fit
 from ssm.fitting.sgd import SGD
 from ssm.fitting.stochastic_em import StochasticEM
-from ssm.freezing import Frozen, frozen_names
 from ssm.numeric.checks import is_concrete
+from ssm.parameters.freezing import Frozen, frozen_names
 from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Key, PyTree
 

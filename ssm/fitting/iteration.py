@@ -10,10 +10,10 @@ import numpy as np
 from ssm.data import Sequences, over_sequences
 from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
-from ssm.freezing import moved
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import float_dtype, index, length, stack
 from ssm.parameters import constrain
+from ssm.parameters.freezing import moved
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, PyTree
 from ssm.statistics import evidence_of, statistics_of

@@ -9,9 +9,9 @@ from ssm.fitting.climb import Plan, run_iterations, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points, together
-from ssm.freezing import Held, combine, partition
 from ssm.numeric.checks import non_negative, positive_int
 from ssm.numeric.trees import float_dtype, index
+from ssm.parameters.freezing import Held, combine, partition
 from ssm.schedules import resolve
 
 

@@ -9,10 +9,10 @@ from ssm.data import Sequences, over_sequences
 from ssm.expectation import AbstractExpectation
 from ssm.fitting.descent import shuffled_batches
 from ssm.fitting.scores import Scores
-from ssm.freezing import moved
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, times
 from ssm.parameters import constrain
+from ssm.parameters.freezing import moved
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
 from ssm.statistics import evidence_of, statistics_of

@@ -6,8 +6,8 @@ import equinox as eqx
 import numpy as np
 
 from ssm.fitting.job import Course, Job
-from ssm.freezing import num_parameters
 from ssm.parameters import constrain
+from ssm.parameters.freezing import num_parameters
 from ssm.recursion import AbstractRecursion
 
 

@@ -14,9 +14,9 @@ from ssm.fitting.descent import Plan, objective, run_epochs, start
 from ssm.fitting.job import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
-from ssm.freezing import Held, combine, partition
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import float_dtype
+from ssm.parameters.freezing import Held, combine, partition
 from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from ssm.data import Sequences
 from ssm.expectation import AbstractExpectation
-from ssm.freezing import moved
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, length, stack, widen
 from ssm.parameters import constrain
+from ssm.parameters.freezing import moved
 from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.steps import Step

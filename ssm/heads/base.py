@@ -5,7 +5,7 @@ import numpy as np
 
 from ssm.distributions import Distribution, marginal_log_prob
 from ssm.numeric.unwritten import unwritten
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Scalar
 
 

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.emissions.scatter import moments_of
-from ssm.freezing import held_part, is_held
 from ssm.numeric.logspace import ratio
 from ssm.numeric.roots import empty_pivots
 from ssm.parameters import numbered
+from ssm.parameters.freezing import held_part, is_held
+from ssm.parameters.stable import Stable, is_stable
+from ssm.parameters.tied import Tied
 from ssm.recursions.gaussian_statistics import Moments, Part, parts
 from ssm.recursions.regression import Regression
 from ssm.shapes import Bool, Int, Key, Scalar
-from ssm.stability import Stable, is_stable
 from ssm.steps import Step, flatten_steps, seen_steps
-from ssm.tying import Tied
 
 
 def expected_log_prob(model: Any, statistics: Moments) -> Scalar:

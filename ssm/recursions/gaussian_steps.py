@@ -11,9 +11,9 @@ from ssm.numeric.conditioning import condition
 from ssm.numeric.linalg import multiply
 from ssm.numeric.roots import empty_pivots, solve_lower, solve_lower_transposed, triangular_root
 from ssm.parameters import AbstractCovariance, Covariance
+from ssm.parameters.stable import Stable
+from ssm.parameters.tied import Tied
 from ssm.shapes import Array, Bool, Float, PyTree
-from ssm.stability import Stable
-from ssm.tying import Tied
 
 
 class Dynamics(NamedTuple):

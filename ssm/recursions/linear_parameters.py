@@ -11,6 +11,8 @@ import numpy as np
 from ssm.model import AbstractModel
 from ssm.numeric import checks
 from ssm.parameters import AbstractCovariance, AbstractPartlyRead, AbstractRewritten
+from ssm.parameters.stable import Stable
+from ssm.parameters.tied import Tied, untied
 from ssm.recursions import correlated
 from ssm.recursions.correlated import CrossCovariance
 from ssm.recursions.gaussian_steps import (
@@ -23,9 +25,7 @@ from ssm.recursions.gaussian_steps import (
 )
 from ssm.recursions.regression_prior import RegressionPrior
 from ssm.shapes import Array, Bool, Float
-from ssm.stability import Stable
 from ssm.steps import Step
-from ssm.tying import Tied, untied
 
 
 class LinearParameters(AbstractModel, AbstractPartlyRead, AbstractRewritten):

@@ -17,7 +17,7 @@ from ssm.numeric.linalg import matrix_times_column, multiply, row_times_matrix
 from ssm.numeric.logspace import log, log_sum
 from ssm.numeric.trees import float_dtype
 from ssm.numeric.unwritten import unwritten
-from ssm.replacing import AbstractReplaceable
+from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions import moves
 

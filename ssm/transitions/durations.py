@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.durations.base import AbstractDurations, Tabulated
-from ssm.freezing import inner
 from ssm.numeric import checks
 from ssm.numeric.linalg import HIGHEST, matrix_times_column, row_times_matrix
 from ssm.numeric.logspace import dot_log, log, log_sum
 from ssm.parameters import Simplex, value
+from ssm.parameters.freezing import inner
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like, stationary_of
 

@@ -6,9 +6,9 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
-from ssm.freezing import inner
 from ssm.numeric.logspace import log_sum
 from ssm.parameters import Simplex
+from ssm.parameters.freezing import inner
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.transitions.base import AbstractTransition
 from ssm.transitions.homogeneous import Homogeneous

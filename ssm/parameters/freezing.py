@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.parameters import AbstractOverparametrised, AbstractParameter, AbstractPartlyRead, Constant, numbered
+from ssm.parameters.base import AbstractOverparametrised, AbstractParameter, AbstractPartlyRead, Constant, numbered
 from ssm.shapes import Array, Bool, Int, PyTree
 
 # As users name what is frozen: names, or names with True or with the array of the entries that are.

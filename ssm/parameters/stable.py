@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from ssm.numeric.linalg import multiply
-from ssm.parameters import AbstractParameter
+from ssm.parameters.base import AbstractParameter
 from ssm.shapes import Array, Bool, Float
 
 

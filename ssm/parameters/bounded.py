@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.numeric import checks
-from ssm.parameters import IMPOSSIBLE, AbstractParameter, Constant, least
+from ssm.parameters.base import AbstractParameter, Constant
+from ssm.parameters.simplex import IMPOSSIBLE, least
 from ssm.shapes import Array, Bool, Float
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.numeric import checks
-from ssm.parameters import AbstractParameter, value
+from ssm.parameters.base import AbstractParameter, value
 from ssm.shapes import Array, Float, Int
 
 

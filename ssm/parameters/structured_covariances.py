@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm.numeric import checks
 from ssm.numeric.roots import triangular_root
-from ssm.parameters import AbstractCovariance, Covariance
+from ssm.parameters.covariances import AbstractCovariance, Covariance
 from ssm.shapes import Array, Bool, Float, PyTree, Scalar
 
 
