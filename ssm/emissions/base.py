@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.beliefs.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.distributions import Distribution, WeightedMixture
-from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.numeric.logspace import finite_max, log
 from ssm.numeric.trees import blend, float_dtype
 from ssm.numeric.unwritten import unwritten

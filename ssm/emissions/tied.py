@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssm.beliefs.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.emissions.base import AbstractEmission
 from ssm.emissions.wrapped import AbstractWrapped
-from ssm.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.parameters.freezing import frozen_within

@@ -4,7 +4,7 @@ from typing import final
 
 import jax.numpy as jnp
 
-from ssm.diffuse import Conditional, DiffuseGaussian
+from ssm.beliefs.diffuse import Conditional, DiffuseGaussian
 from ssm.maps.base import AbstractKernel
 from ssm.numeric.linalg import multiply
 from ssm.numeric.roots import solve_lower_transposed

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.beliefs import Bracketed, Categorical, LogCategorical
+from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.base import AbstractEmission
-from ssm.likelihoods import LogLikelihood
 from ssm.maps.markov import MarkovMap
 from ssm.model import AbstractStateSpace
 from ssm.numeric.linalg import multiply

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.diffuse import Conditional, DiffuseGaussian
+from ssm.beliefs.diffuse import Conditional, DiffuseGaussian
 from ssm.maps.slopes import Slope, SlopeMap
 from ssm.numeric.linalg import add_up, multiply, multiply_many
 from ssm.numeric.roots import empty_pivots, solve_lower

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.diffuse import DiffuseGaussian
+from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.maps.slopes import Slope
 from ssm.numeric.linalg import multiply_many
 from ssm.numeric.roots import clear_pivots, semidefinite_root

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.diffuse import Conditional, DiffuseGaussian, Resolved, through
+from ssm.beliefs.diffuse import Conditional, DiffuseGaussian, Resolved, through
 from ssm.numeric.linalg import multiply, square
 from ssm.numeric.roots import solve_lower
 from ssm.recursion import AbstractRecursion

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.diffuse import DiffuseGaussian
+from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.numeric.linalg import multiply, square
 from ssm.recursions import costate
 from ssm.recursions.costate import Seen

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
-from ssm.diffuse import DiffuseGaussian
+from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.expectation import AbstractDifferentiable
 from ssm.maps.diffuse import DiffuseKernel

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.likelihoods import LogLikelihood
+from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
 from ssm.numeric.logspace import log

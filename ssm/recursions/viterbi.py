@@ -5,7 +5,7 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from ssm.likelihoods import LogLikelihood
+from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.numeric.logspace import log

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from ssm.beliefs import Bracketed, Categorical, LogCategorical
+from ssm.beliefs.base import Bracketed, Categorical, LogCategorical
 from ssm.numeric.logspace import finite_max, log_sum
 from ssm.shapes import Array, Float, Scalar
 
