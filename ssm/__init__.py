@@ -15,6 +15,8 @@ from ssm.aligning import align as align
 from ssm.best_paths import decode_best as decode_best
 from ssm.comparing import compare as compare
 from ssm.data import pad as pad
+from ssm.data.packing import Packed as Packed
+from ssm.data.packing import pack as pack
 from ssm.decoding import decode as decode
 from ssm.diagnosing import Residuals as Residuals
 from ssm.diagnosing import residuals as residuals
@@ -33,8 +35,6 @@ from ssm.forecasting import forecast as forecast
 from ssm.lagging import FixedLag as FixedLag
 from ssm.lagging import fixed_lag as fixed_lag
 from ssm.lagging import fixed_lag_smooth as fixed_lag_smooth
-from ssm.packing import Packed as Packed
-from ssm.packing import pack as pack
 from ssm.pairs import smooth_pairs as smooth_pairs
 from ssm.parameters.freezing import num_parameters as num_parameters
 from ssm.parameters.structured_covariances import BlockDiagonal as BlockDiagonal

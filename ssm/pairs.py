@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.arguments import as_array
 from ssm.data import Sequences, observe, over_sequences
+from ssm.data.arguments import as_array
 from ssm.forward import Form, from_beliefs
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.compiling import compiled

@@ -8,7 +8,7 @@ from beartype import beartype
 # What users call takes anything and answers with messages for people (test_bad_input.py); beartype would answer
 # first. Behind these doors every annotation is checked.
 DOORS = {
-    "ssm.arguments",
+    "ssm.data.arguments",
     "ssm.data",
     "ssm.best_paths",
     "ssm.numeric.checks",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.data import checked_sequences
+from ssm.data.padding import checked_sequences
 from ssm.numeric.checks import positive_int
 from ssm.shapes import Array, Bool, Int
 

@@ -1,21 +1,16 @@
-"""The one boundary: what users pass is checked here, and becomes steps.
-
-Inside the library every array is finite where it counts, flags are booleans and shapes agree. Values are
-checked where they are concrete; under `jit` the shapes, ranks and dtypes still are.
-"""
+"""What users pass, as steps: values are checked where they are concrete; under `jit` shapes, ranks and dtypes are."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ssm.arguments import as_array, inputs_of, is_batched, observations, padding_flags, start_flags, times_of
-from ssm.model import AbstractModel, AbstractStateSpace
+from ssm.data.arguments import as_array, inputs_of, is_batched, observations, padding_flags, start_flags, times_of
+from ssm.data.models import check_recursion
+from ssm.model import AbstractModel
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.missing import choose
 from ssm.numeric.trees import float_dtype, widen
@@ -153,35 +148,6 @@ def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Ste
     return _as_wholes(model, steps) if seen.unsure else steps
 
 
-def pad(sequences: Sequence[Array]) -> tuple[Array, Array]:
-    """Sequences of different lengths, (T_b, *event) each, as one (B, T, *event) array and its `lengths` (B,).
-
-    Pass both on: `ssm.log_prob(model, ys, lengths=lengths)`.
-    """
-    arrays = checked_sequences(sequences)
-    lengths = np.array([len(array) for array in arrays])
-    padded = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return jnp.asarray(padded), jnp.asarray(lengths)
-
-
-def checked_sequences(sequences: Sequence[Any]) -> list[np.ndarray]:
-    """As arrays (T_b, *event); ValueError if they differ in more than their lengths, or one is empty."""
-    arrays = [np.asarray(sequence) for sequence in sequences]
-    if not arrays:
-        raise ValueError("sequences: expected at least one")
-    shapes = {array.shape[1:] for array in arrays}
-    if len(shapes) > 1 or any(array.ndim == 0 for array in arrays):
-        raise ValueError(
-            f"sequences: expected arrays that differ in length only, got shapes {[a.shape for a in arrays]}"
-        )
-    lengths = np.array([len(array) for array in arrays])
-    if (lengths == 0).any():
-        raise ValueError(f"sequences: each needs at least one time step, but number {np.argmin(lengths)} is empty")
-    return arrays
-
-
 def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree, together: bool = False):
     """function(steps, key, *others) for the one sequence, or for each of a batch with a key of its own.
 
@@ -194,36 +160,3 @@ def over_sequences(function, sequences: Sequences, key: Array | None, *others: P
     return jax.vmap(function, in_axes=(0, None if keys is None else 0, *[0 for _ in others]))(
         sequences.steps, keys, *others
     )
-
-
-def check_recursion(model: object) -> None:
-    """Raise TypeError unless `model` can infer: a recursion, not only a way to draw."""
-    if isinstance(model, AbstractRecursion):
-        return
-    name = type(model).__name__
-    if isinstance(model, AbstractStateSpace):
-        raise TypeError(
-            f"model: a {name} says how states and observations are drawn, not how states are inferred; "
-            "wrap it: ssm.ParticleFilter(model, num_particles)"
-        )
-    raise TypeError(f"model: expected a model of this library, such as ssm.HMM, got {name}")
-
-
-def needs_key(model: AbstractRecursion, key: Array | None, verb: str) -> None:
-    """Raise ValueError for a stochastic recursion without a key, TypeError for something that is no typed key."""
-    check_recursion(model)
-    if key is None:
-        if model.is_stochastic:
-            raise ValueError(f"key: {verb} of a {type(model).__name__} draws; pass key=jax.random.key(seed)")
-        return
-    check_key(key)
-
-
-def check_key(key: Any) -> None:
-    """Raise TypeError unless `key` is one typed JAX key."""
-    if not (eqx.is_array(key) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError(
-            f"key: expected a typed key, jax.random.key(seed), got {type(key).__name__} {getattr(key, 'dtype', '')}"
-        )
-    if key.shape != ():
-        raise ValueError(f"key: expected one key, got an array of keys of shape {key.shape}")
