@@ -31,7 +31,7 @@ from ssm.emissions import (
     StudentT,
     TiedMultivariateNormal,
 )
-from ssm.emissions.student_t import TailSums, degrees_of_freedom
+from ssm.emissions.normals.student_t import TailSums, degrees_of_freedom
 from ssm.parameters import constrain
 
 pytestmark = pytest.mark.usefixtures("float64")

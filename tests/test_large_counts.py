@@ -121,10 +121,12 @@ def test_both_formulas_agree_with_their_slopes(family: Any, monkeypatch: pytest.
 
     plain = both(emission)
     for module in ("poisson", "gamma", "von_mises", "bernoulli", "multinomial"):
-        monkeypatch.setattr(f"ssm.emissions.{module}.keeps_digits", lambda largest, dtype: jnp.zeros((), bool) & False)
+        monkeypatch.setattr(
+            f"ssm.emissions.counts.{module}.keeps_digits", lambda largest, dtype: jnp.zeros((), bool) & False
+        )
     if family in (binomial, multinomial):
         for module in ("bernoulli", "multinomial"):
-            monkeypatch.setattr(f"ssm.emissions.{module}.keeps_digits", lambda largest, dtype: False)
+            monkeypatch.setattr(f"ssm.emissions.counts.{module}.keeps_digits", lambda largest, dtype: False)
     # Terms of 1e8 in the plain form, rounded by 1e-16 of themselves, forty of them.
     compare = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-6)
     jax.tree.map(compare, eqx.filter(both(emission), eqx.is_array), eqx.filter(plain, eqx.is_array))

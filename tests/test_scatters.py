@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssm.emissions.components import UNROLLED
-from ssm.emissions.scatter import scatters_of
+from ssm.emissions.normals.scatter import scatters_of
 
 STATES, TOTAL = 3, 400
 

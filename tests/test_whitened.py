@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssm.emissions.components import UNROLLED
-from ssm.emissions.whitened import correlated_rows
+from ssm.emissions.normals.whitened import correlated_rows
 
 STATES, TIMES = 3, 50
 

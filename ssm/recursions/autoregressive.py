@@ -12,7 +12,7 @@ import numpy as np
 from ssm.beliefs import Bracketed, Categorical
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution
-from ssm.emissions.multivariate_linear_regression import MultivariateLinearRegression
+from ssm.emissions.regressions.multivariate_linear_regression import MultivariateLinearRegression
 from ssm.expectation import AbstractExpectation
 from ssm.numeric import checks
 from ssm.numeric.checks import is_concrete

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.emissions.scatter import moments_of
+from ssm.emissions.normals.scatter import moments_of
 from ssm.numeric.logspace import ratio
 from ssm.numeric.roots import empty_pivots
 from ssm.parameters import numbered

@@ -48,9 +48,10 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
     `diffuse` (D,), True where nothing at all is known of a state of x_1, whose entries of the initial mean and
     covariance are then not read: variance κ → ∞, exactly (Koopman 1997; `ssm.beliefs.diffuse`). Every observed
     component that resolves a diffuse direction adds -½ log 2π - ½ log F_∞ to the evidence, as in Durbin & Koopman 2012,
-    section 7.2, and in statsmodels (KFAS leaves the -½ log 2π out), that is log p(y) + (d/2) log κ once d of them are resolved.
-    Until then the variance of a state is infinite, its mean stands for nothing, and its draws are NaN. Such a model is
-    walked in order, EM leaves the initial entries of diffuse states as they are and needs data that resolve them all,
+    section 7.2, and in statsmodels (KFAS leaves the -½ log 2π out), that is log p(y) + (d/2) log κ once d of them are
+    resolved. Until then the variance of a state is infinite, its mean stands for nothing, and its draws are NaN. Such a
+    model is walked in order, EM leaves the initial entries of diffuse states as they are and needs data that resolve them
+    all,
     and there is no draw to begin a simulation.
 
     `cross_covariance` S (D, N), or (T, D, N): cov(w_t, v_t) of the noise w_t that leads into x_t and the noise v_t of

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssm.beliefs import Particles
 from ssm.distributions import Distribution, WeightedMixture, is_known, marginal_log_prob
-from ssm.emissions.labelled import has_labels
+from ssm.emissions.combined.labelled import has_labels
 from ssm.maps.base import AbstractKernel
 from ssm.model import AbstractStateSpace
 from ssm.numeric.checks import positive_int

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ssm.durations.base import AbstractDurations
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.tied import Tied
+from ssm.emissions.combined.tied import Tied
 from ssm.recursions.hmm import HMM
 from ssm.shapes import Array
 from ssm.transitions.base import AbstractTransition

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_roots, checked_minimum
-from ssm.emissions.located import AbstractLocated
-from ssm.emissions.scatter import Scatters, scatters_of
+from ssm.emissions.normals.located import AbstractLocated
+from ssm.emissions.normals.scatter import Scatters, scatters_of
+from ssm.emissions.normals.whitened import residual_rows
 from ssm.emissions.seeds import rows_of, spread_out, starting_scale
-from ssm.emissions.whitened import residual_rows
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio

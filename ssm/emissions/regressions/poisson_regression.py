@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, log_poisson, poisson
-from ssm.emissions.linear_predictor import (
+from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
     climb_canonical,

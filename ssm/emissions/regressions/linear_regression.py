@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import flag_each
 from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.least_squares import Residuals, regress, residuals_of
-from ssm.emissions.linear_predictor import (
+from ssm.emissions.regressions.least_squares import Residuals, regress, residuals_of
+from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
     linear_predictor,

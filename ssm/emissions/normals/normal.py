@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, normal, normal_mixture
 from ssm.emissions.components import UNROLLED, flag_each
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.located import AbstractLocated
-from ssm.emissions.scatter import Moments, moments_of
+from ssm.emissions.normals.located import AbstractLocated
+from ssm.emissions.normals.scatter import Moments, moments_of
 from ssm.emissions.seeds import rows_of, spread_out, starting_scale, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import ratio

@@ -10,9 +10,9 @@ import numpy as np
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.located import AbstractLocated
-from ssm.emissions.normal import Normal
-from ssm.emissions.scatter import moments_of
+from ssm.emissions.normals.located import AbstractLocated
+from ssm.emissions.normals.normal import Normal
+from ssm.emissions.normals.scatter import moments_of
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.scatter import Scatters
+from ssm.emissions.normals.scatter import Scatters
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio
 from ssm.numeric.semidefinite import solve_semidefinite

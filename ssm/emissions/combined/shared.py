@@ -9,8 +9,8 @@ import numpy as np
 
 from ssm.emissions.ascent import climb_likelihood
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.combined.wrapped import AbstractWrapped
 from ssm.emissions.seeds import jittered
-from ssm.emissions.wrapped import AbstractWrapped
 from ssm.numeric import checks
 from ssm.parameters import constrain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_roots, checked_minimum, smallest_scales
-from ssm.emissions.least_squares import Residuals, regress, residuals_of
-from ssm.emissions.linear_predictor import (
+from ssm.emissions.normals.multivariate_normal import complete
+from ssm.emissions.normals.whitened import residual_rows
+from ssm.emissions.regressions.least_squares import Residuals, regress, residuals_of
+from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
     linear_predictor,
     random_coefficients,
     uneven_shares,
 )
-from ssm.emissions.multivariate_normal import complete
 from ssm.emissions.seeds import starting_scale
-from ssm.emissions.whitened import residual_rows
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.parameters import Covariance

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.wrapped import AbstractWrapped
+from ssm.emissions.combined.wrapped import AbstractWrapped
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import float_dtype, widen

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, log_multivariate_t, multivariate_student_t, squared_distance
 from ssm.emissions.components import weights_seen
 from ssm.emissions.floors import bounded_roots, checked_minimum
-from ssm.emissions.located import AbstractLocated
-from ssm.emissions.multivariate_normal import MultivariateNormal, complete
-from ssm.emissions.scatter import Scatters
-from ssm.emissions.student_t import TailSums, degrees_of_freedom, expected_precision
+from ssm.emissions.normals.located import AbstractLocated
+from ssm.emissions.normals.multivariate_normal import MultivariateNormal, complete
+from ssm.emissions.normals.scatter import Scatters
+from ssm.emissions.normals.student_t import TailSums, degrees_of_freedom, expected_precision
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply, square
 from ssm.numeric.logspace import ratio

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.emissions.base import AbstractEmission
+from ssm.emissions.combined.wrapped import AbstractWrapped
 from ssm.emissions.components import weights_seen
-from ssm.emissions.wrapped import AbstractWrapped
 from ssm.numeric import checks
 from ssm.numeric.logspace import finite_max, log, ratio
 from ssm.parameters import Simplex, value

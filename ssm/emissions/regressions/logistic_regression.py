@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ssm.distributions import Distribution, bernoulli
-from ssm.emissions.linear_predictor import (
+from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
     climb_canonical,

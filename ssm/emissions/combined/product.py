@@ -11,7 +11,7 @@ import numpy as np
 
 from ssm.distributions import MixtureOfParts, Parts, as_symbols, columns, width
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.labelled import has_labels
+from ssm.emissions.combined.labelled import has_labels
 from ssm.numeric.logspace import log
 from ssm.parameters.bounded import whole_numbers
 from ssm.parameters.freezing import frozen_within

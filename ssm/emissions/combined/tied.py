@@ -10,7 +10,7 @@ import numpy as np
 
 from ssm.beliefs.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.emissions.base import AbstractEmission
-from ssm.emissions.wrapped import AbstractWrapped
+from ssm.emissions.combined.wrapped import AbstractWrapped
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.parameters.freezing import frozen_within

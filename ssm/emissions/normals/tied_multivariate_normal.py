@@ -8,9 +8,9 @@ import numpy as np
 
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
 from ssm.emissions.floors import bounded_roots, checked_minimum
-from ssm.emissions.located import AbstractLocated
-from ssm.emissions.multivariate_normal import MultivariateNormal, normal_rows
-from ssm.emissions.scatter import Scatters
+from ssm.emissions.normals.located import AbstractLocated
+from ssm.emissions.normals.multivariate_normal import MultivariateNormal, normal_rows
+from ssm.emissions.normals.scatter import Scatters
 from ssm.numeric import checks
 from ssm.numeric.logspace import ratio
 from ssm.parameters import Covariance

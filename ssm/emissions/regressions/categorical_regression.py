@@ -8,7 +8,7 @@ import numpy as np
 
 from ssm.distributions import Distribution, categorical, categorical_logits
 from ssm.emissions.ascent import climb_likelihood
-from ssm.emissions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
+from ssm.emissions.regressions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply, row_times_matrix
 from ssm.numeric.ranks import shared_levels

@@ -9,9 +9,9 @@ import numpy as np
 
 from ssm.distributions import Distribution
 from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
-from ssm.emissions.located import AbstractLocated
-from ssm.emissions.normal import Normal
-from ssm.emissions.scatter import Moments
+from ssm.emissions.normals.located import AbstractLocated
+from ssm.emissions.normals.normal import Normal
+from ssm.emissions.normals.scatter import Moments
 from ssm.numeric import checks
 from ssm.numeric.logspace import ratio
 from ssm.parameters import Positive, constrain, value

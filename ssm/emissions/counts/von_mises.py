@@ -18,7 +18,7 @@ from ssm.distributions import (
     von_mises,
 )
 from ssm.emissions.components import sum_components
-from ssm.emissions.exponential_family import AbstractExponentialFamily, WeightedSums
+from ssm.emissions.counts.exponential_family import AbstractExponentialFamily, WeightedSums
 from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.numeric import checks
 from ssm.numeric.find_root import increasing_root

@@ -1,0 +1,4 @@
+"""Symbols, counts, angles and waiting times: families whose densities are those of an exponential family.
+
+Imports `ssm.emissions.base` and its neighbours, and parts of models below. Hands on no names: `ssm.emissions` does.
+"""

@@ -1,0 +1,4 @@
+"""Observations that follow inputs: linear, logistic, Poisson, of classes.
+
+Imports `ssm.emissions.base` and its neighbours, and `normals`. Hands on no names: `ssm.emissions` does.
+"""
