@@ -41,6 +41,8 @@ from ssm.parameters.structured_covariances import BlockDiagonal as BlockDiagonal
 from ssm.parameters.structured_covariances import Diagonal as Diagonal
 from ssm.parameters.structured_covariances import Spherical as Spherical
 from ssm.parameters.tied import Tied as Tied
+from ssm.passes.evidence import Q as Q
+from ssm.passes.evidence import expected_statistics as expected_statistics
 from ssm.predictive_checks import SimulatedCheck as SimulatedCheck
 from ssm.predictive_checks import simulated_check as simulated_check
 from ssm.recursions.autoregressive import ARHMM as ARHMM
@@ -65,8 +67,6 @@ from ssm.smoothing import smooth as smooth
 from ssm.standardising import AuxiliaryResiduals as AuxiliaryResiduals
 from ssm.standardising import auxiliary_residuals as auxiliary_residuals
 from ssm.standardising import innovations as innovations
-from ssm.statistics import Q as Q
-from ssm.statistics import expected_statistics as expected_statistics
 from ssm.uncertainty import parameter_covariance as parameter_covariance
 from ssm.uncertainty import standard_errors as standard_errors
 

@@ -8,7 +8,7 @@ from ssm.numeric.checks import positive_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
-from ssm.recursions.backward import PathSampler, backward_steps
+from ssm.passes.backward import PathSampler, backward_steps
 from ssm.recursions.hmm import HMM
 from ssm.recursions.list_viterbi import ListViterbi, Ranked
 from ssm.scan import scan

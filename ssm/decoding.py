@@ -1,11 +1,11 @@
 """The best path."""
 
 from ssm.data import observe, over_sequences
-from ssm.forward import beliefs
 from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
-from ssm.recursions.backward import PathSampler, backward_steps
+from ssm.passes.backward import PathSampler, backward_steps
+from ssm.passes.in_order import beliefs
 from ssm.recursions.changepoint import ChangePoint
 from ssm.recursions.hmm import HMM
 from ssm.recursions.segmentation import BestSegmentation

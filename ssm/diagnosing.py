@@ -11,11 +11,11 @@ from jax.scipy.special import ndtri
 from ssm.beliefs import Categorical
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.distributions import Tails, tails
-from ssm.forward import Form, from_beliefs
 from ssm.numeric.compiling import compiled
 from ssm.numeric.logspace import finite_max
 from ssm.numeric.trees import widen
 from ssm.parameters import constrain
+from ssm.passes.in_order import Form, from_beliefs
 from ssm.recursions.hmm import HMM
 from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
-from ssm.forward import beliefs
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index
 from ssm.parameters import constrain
+from ssm.passes.evidence import evidence_of
+from ssm.passes.in_order import beliefs
 from ssm.recursion import AbstractRecursion
 from ssm.scan import evidence_only, scan
 from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.statistics import evidence_of
 from ssm.steps import Step
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from ssm.data import future_steps, needs_key, observe, over_sequences, where_missing
 from ssm.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
-from ssm.forward import forward, nothing
 from ssm.numeric.checks import positive_int
 from ssm.numeric.compiling import compiled
 from ssm.parameters import constrain
+from ssm.passes.in_order import forward, nothing
 from ssm.recursion import AbstractRecursion
 from ssm.scan import scan
 from ssm.schedules import Sequential

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from ssm.data import check_key, future_observations, needs_key
 from ssm.distributions import quantile
-from ssm.forward import forward, nothing
 from ssm.numeric.checks import positive_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
 from ssm.numeric.trees import index, length
 from ssm.numeric.unwritten import unwritten
 from ssm.parameters import constrain
+from ssm.passes.in_order import forward, nothing
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
 from ssm.shapes import Array, Float, Key

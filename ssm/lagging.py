@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from ssm.data import needs_key, observe, over_sequences, where_missing
 from ssm.filtering import at, before_first, one_step
-from ssm.forward import Form, from_beliefs
 from ssm.numeric.checks import non_negative_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, reverse
 from ssm.parameters import constrain
+from ssm.passes.backward import Smoother, backward_steps, smooth_backward
+from ssm.passes.in_order import Form, from_beliefs
 from ssm.recursion import AbstractReversibleRecursion
-from ssm.recursions.backward import Smoother, backward_steps, smooth_backward
 from ssm.scan import Saved, everything, predictions, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Bool, Int, Key, PyTree, Scalar

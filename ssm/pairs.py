@@ -6,12 +6,12 @@ import numpy as np
 
 from ssm.data import Sequences, observe, over_sequences
 from ssm.data.arguments import as_array
-from ssm.forward import Form, from_beliefs
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index
 from ssm.parameters import constrain
-from ssm.recursions.backward import smooth_backward
+from ssm.passes.backward import smooth_backward
+from ssm.passes.in_order import Form, from_beliefs
 from ssm.recursions.hmm import HMM
 from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve

@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import check_key, needs_key, observe, over_sequences, where_missing
-from ssm.forward import Form, from_beliefs
 from ssm.numeric.checks import positive_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
+from ssm.passes.backward import PathSampler, backward_steps
+from ssm.passes.evidence import smooth_one, smooth_together
+from ssm.passes.in_order import Form, from_beliefs
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
-from ssm.recursions.backward import PathSampler, backward_steps
 from ssm.scan import Saved, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Float, Key, PyTree
-from ssm.statistics import smooth_one, smooth_together
 from ssm.steps import Step
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import equinox as eqx
 
 from ssm.data import Sequences, check_recursion, observe, over_sequences, where_missing
-from ssm.forward import beliefs
 from ssm.numeric.compiling import compiled
 from ssm.parameters import constrain
+from ssm.passes.in_order import beliefs
 from ssm.recursions import disturbances
 from ssm.recursions.linear_gaussian import LinearGaussian
 from ssm.schedules import AbstractSchedule, resolve

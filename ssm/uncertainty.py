@@ -14,10 +14,10 @@ from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import float_dtype
 from ssm.parameters import VANISHED, AbstractCovariance, AbstractParameter, constrain, plain
 from ssm.parameters.freezing import Frozen, free_entries, frozen_names, leaf_names
+from ssm.passes.evidence import evidence_of
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
-from ssm.statistics import evidence_of
 
 # What a Newton step may still gain, in nats, for a point to count as a maximum: a third of a standard error.
 NEAR = 0.05

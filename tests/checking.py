@@ -23,7 +23,7 @@ DOORS = {
     "ssm.predictive_checks",
     "ssm.simulating",
     "ssm.smoothing",
-    "ssm.statistics",
+    "ssm.passes.evidence",
     "ssm.uncertainty",
     "ssm.selecting",
     "ssm.aligning",

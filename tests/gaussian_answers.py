@@ -9,8 +9,8 @@ import numpy as np
 
 import ssm
 from ssm.parameters import constrain
+from ssm.passes.evidence import statistics_of
 from ssm.schedules import SideBySide
-from ssm.statistics import statistics_of
 
 
 def close(answer: Any, truth: Any, tolerance: float) -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ssm.data import Sequences
-from ssm.expectation import AbstractExpectation
 from ssm.filtering import filter_sequences
 from ssm.parameters.freezing import held_entries, trainable
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential
 from ssm.steps import seen_steps

@@ -13,9 +13,9 @@ from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, select
 from ssm.parameters import constrain
 from ssm.parameters.freezing import Held, combine
+from ssm.passes.evidence import evidence_of
 from ssm.schedules import AbstractSchedule
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.statistics import evidence_of
 from ssm.steps import seen_steps
 
 

@@ -3,7 +3,6 @@
 import equinox as eqx
 import numpy as np
 
-from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_frozen, check_possible
 from ssm.fitting.iteration import finish, iterate, start
 from ssm.fitting.job import Course, Job, run
@@ -11,6 +10,7 @@ from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import float_dtype
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import offers
 
 # Rounding of the evidence, in epsilons of the sum of its terms' absolute values and of one for each number observed,

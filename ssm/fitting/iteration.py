@@ -14,9 +14,9 @@ from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import float_dtype, index, length, stack
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
+from ssm.passes.evidence import evidence_of, statistics_of
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, PyTree
-from ssm.statistics import evidence_of, statistics_of
 from ssm.steps import Step
 
 

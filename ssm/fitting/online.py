@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences, over_sequences
-from ssm.expectation import AbstractExpectation
 from ssm.fitting.descent import shuffled_batches
 from ssm.fitting.scores import Scores
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, times
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
+from ssm.passes.evidence import evidence_of, statistics_of
+from ssm.passes.expectation import AbstractExpectation
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.statistics import evidence_of, statistics_of
 from ssm.steps import Step
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 
 from ssm.data import Sequences
-from ssm.expectation import AbstractDifferentiable
 from ssm.fitting.checks import check_possible, diverged
 from ssm.fitting.descent import Plan, objective, run_epochs, start
 from ssm.fitting.job import Course, Job, run
@@ -17,6 +16,7 @@ from ssm.fitting.result import Fit, finished
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import float_dtype
 from ssm.parameters.freezing import Held, combine, partition
+from ssm.passes.expectation import AbstractDifferentiable
 from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key
@@ -36,7 +36,7 @@ class SGD(eqx.Module):
     log-evidence per observation changed by less
     than this in an epoch; by default all epochs are run.
 
-    The gradient of an HMM's evidence is its expected statistics (Fisher's identity); see `ssm.statistics`.
+    The gradient of an HMM's evidence is its expected statistics (Fisher's identity); see `ssm.passes.evidence`.
     """
 
     optimizer: optax.GradientTransformation | None = eqx.field(static=True, default=None)

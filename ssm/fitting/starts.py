@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from ssm.data import Sequences
-from ssm.expectation import AbstractExpectation
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, length, stack, widen
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import AbstractRecursion, offers
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.steps import Step

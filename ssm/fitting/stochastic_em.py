@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.data import Sequences
-from ssm.expectation import AbstractExpectation
 from ssm.fitting.checks import check_frozen, check_possible
 from ssm.fitting.job import Job, run
 from ssm.fitting.online import Whole, run_epochs, start, total_evidence
@@ -17,6 +16,7 @@ from ssm.fitting.result import Fit, finished
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import float_dtype
 from ssm.parameters import constrain
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import offers
 
 

@@ -13,10 +13,10 @@ from ssm.beliefs import Bracketed, Categorical
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution
 from ssm.emissions.regressions.multivariate_linear_regression import MultivariateLinearRegression
-from ssm.expectation import AbstractExpectation
 from ssm.numeric import checks
 from ssm.numeric.checks import is_concrete
 from ssm.parameters import Constant, value
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursions.chain import Counts, Known
 from ssm.recursions.hmm import HMM
 from ssm.recursions.regimes import Evidence, QuickARHMM, Regime, ReversedRegime, first_gap, lagged

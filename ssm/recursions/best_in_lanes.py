@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.emissions.base import AbstractEmission
-from ssm.forward import where_it_holds
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import index
+from ssm.passes.in_order import where_it_holds
 from ssm.recursions import lanes
 from ssm.recursions.chain import any_component
 from ssm.shapes import Array, Bool, Flag, Float, Int, Integer

@@ -23,8 +23,8 @@ from ssm.maps.slopes import Slope, SlopeMap
 from ssm.numeric.linalg import add_up, multiply, multiply_many
 from ssm.numeric.roots import empty_pivots, solve_lower
 from ssm.numeric.trees import times, widen
+from ssm.passes.backward import Reversal, backward_steps
 from ssm.recursion import AbstractParallelRecursion
-from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.riccati import Gains
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule

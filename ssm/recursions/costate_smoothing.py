@@ -23,8 +23,8 @@ from ssm.maps.slopes import Slope
 from ssm.numeric.linalg import multiply_many
 from ssm.numeric.roots import clear_pivots, semidefinite_root
 from ssm.numeric.trees import select
+from ssm.passes.backward import backward_steps, walk_back
 from ssm.recursions import costate
-from ssm.recursions.backward import backward_steps, walk_back
 from ssm.recursions.costate import Seen
 from ssm.recursions.orthogonal_smoothing import whitened
 from ssm.schedules.base import AbstractSchedule

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from ssm.beliefs.diffuse import Conditional, DiffuseGaussian, Resolved, through
 from ssm.numeric.linalg import multiply, square
 from ssm.numeric.roots import solve_lower
+from ssm.passes.backward import Reversal
 from ssm.recursion import AbstractRecursion
-from ssm.recursions.backward import Reversal
 from ssm.recursions.costate import Sensitivities, Varying, before, gathered
 from ssm.recursions.gaussian_steps import Dynamics
 from ssm.shapes import Array, Flag, Float, Key, Scalar

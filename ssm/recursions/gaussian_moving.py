@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.numeric.trees import index
-from ssm.recursions.backward import smooth_backward
+from ssm.passes.backward import smooth_backward
 from ssm.recursions.moving_lanes import Walk, in_lanes, joined
 from ssm.recursions.side_by_side import still, still_ahead
 from ssm.scan import Saved

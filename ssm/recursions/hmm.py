@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Categorical, LogCategorical
 from ssm.emissions.base import AbstractEmission
-from ssm.expectation import AbstractExpectation
 from ssm.numeric.logspace import dot_log
 from ssm.numeric.trees import index, without_functions
 from ssm.parameters.freezing import inner
+from ssm.passes.backward import smooth_backward
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursions import chain, side_by_side
-from ssm.recursions.backward import smooth_backward
 from ssm.recursions.chain import Counts, Sums
 from ssm.recursions.chain_filter import ChainFilter
 from ssm.scan import Saved

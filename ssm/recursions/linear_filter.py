@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian
 from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.distributions import Distribution, multivariate_normal
-from ssm.expectation import AbstractDifferentiable
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.numeric.linalg import matrix_times_column, multiply, square
 from ssm.numeric.roots import SMALL_ROOT
+from ssm.passes.expectation import AbstractDifferentiable
 from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions import costate, costate_smoothing, diffuse_costate, moving_lanes, simulation
 from ssm.recursions.costate import Seen, Sensitivities, gains_of

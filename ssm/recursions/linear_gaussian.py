@@ -5,9 +5,9 @@ from typing import Any, ClassVar, final
 import jax.numpy as jnp
 
 from ssm.beliefs.diffuse import DiffuseGaussian
-from ssm.expectation import AbstractExpectation
+from ssm.passes.backward import smooth_backward
+from ssm.passes.expectation import AbstractExpectation
 from ssm.recursions import costate_smoothing, gaussian_learning, gaussian_statistics
-from ssm.recursions.backward import smooth_backward
 from ssm.recursions.gaussian_side_by_side import InLanes
 from ssm.recursions.gaussian_statistics import Moments
 from ssm.recursions.linear_filter import Belief, LinearFilter
@@ -50,8 +50,8 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
     component that resolves a diffuse direction adds -½ log 2π - ½ log F_∞ to the evidence, as in Durbin & Koopman 2012,
     section 7.2, and in statsmodels (KFAS leaves the -½ log 2π out), that is log p(y) + (d/2) log κ once d of them are
     resolved. Until then the variance of a state is infinite, its mean stands for nothing, and its draws are NaN. Such a
-    model is walked in order, EM leaves the initial entries of diffuse states as they are and needs data that resolve them
-    all,
+    model is walked in order, EM leaves the initial entries of diffuse states as they are and needs data that resolve
+    them all,
     and there is no draw to begin a simulation.
 
     `cross_covariance` S (D, N), or (T, D, N): cov(w_t, v_t) of the noise w_t that leads into x_t and the noise v_t of

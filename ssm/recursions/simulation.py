@@ -19,9 +19,9 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian, Point
 from ssm.numeric.linalg import multiply
+from ssm.passes.backward import Reversal, backward_steps
 from ssm.recursion import AbstractRecursion
 from ssm.recursions import costate
-from ssm.recursions.backward import Reversal, backward_steps
 from ssm.recursions.costate import Seen
 from ssm.recursions.costate_smoothing import kernels_hold, left
 from ssm.recursions.orthogonal_smoothing import whitened

@@ -16,8 +16,12 @@ import jax.numpy as jnp
 
 from ssm.beliefs import handed_out
 from ssm.data import Sequences, observe, over_sequences, where_missing
-from ssm.expectation import AbstractDifferentiable, AbstractExpectation
-from ssm.forward import (
+from ssm.numeric.compiling import compiled
+from ssm.numeric.transposing import linear
+from ssm.parameters import constrain
+from ssm.passes.backward import smooth_backward
+from ssm.passes.expectation import AbstractDifferentiable, AbstractExpectation
+from ssm.passes.in_order import (
     Form,
     each_sequence,
     either,
@@ -28,11 +32,7 @@ from ssm.forward import (
     nothing,
     where_it_holds,
 )
-from ssm.numeric.compiling import compiled
-from ssm.numeric.transposing import linear
-from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, offers
-from ssm.recursions.backward import smooth_backward
 from ssm.scan import Saved, predictions
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
