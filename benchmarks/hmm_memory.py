@@ -11,7 +11,7 @@ import numpy as np
 import ssm
 from benchmarks.timing import table
 from ssm.data import observe
-from ssm.fitting.iteration import iterate, start
+from ssm.fitting.em_steps import iterate, start
 
 LENGTH, SIZE, SYMBOLS, WIDTH, INPUTS = 10_000, 64, 30, 8, 2
 

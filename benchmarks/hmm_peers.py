@@ -73,7 +73,7 @@ def draw(size: int, length: int, count: int, ragged: bool, symbols: int = 30) ->
 def onescan(problem: Problem) -> dict[str, Call]:
     """Public verbs under jit; for EM the compiled iteration that `ssm.fit` repeats."""
     from ssm.data import observe
-    from ssm.fitting.iteration import iterate, start
+    from ssm.fitting.em_steps import iterate, start
     from ssm.parameters import constrain
 
     model = ssm.HMM(problem.initial, problem.transition, ssm.emissions.Categorical(problem.probs))

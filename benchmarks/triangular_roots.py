@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from benchmarks.timing import in_turn, ratio, table
 from ssm.numeric import batched_roots as lane_roots
 from ssm.numeric.linalg import multiply
-from ssm.recursions.moving_lanes import most_lanes
+from ssm.recursions.gaussian.varying.blocks import most_lanes
 
 LENGTH = 5_000
 SIZES = (4, 8, 10, 16, 20)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssm.axes import columns_of, continued, names_of, times_of
+from ssm.diagnostics.residual_tests import autocorrelations, one_sequence
 from ssm.numeric.optional import demo
-from ssm.residual_tests import autocorrelations, one_sequence
 
 # Okabe & Ito 2008: told apart by people with any kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")

@@ -6,7 +6,7 @@ import pytest
 from emission_families import FAMILIES, STATES
 
 import ssm
-from ssm.aligning import permuted
+from ssm.selection.aligning import permuted
 from ssm.transitions import Driven, Homogeneous, LowRank, Sparse, TimeVarying
 
 pytestmark = pytest.mark.usefixtures("float64")

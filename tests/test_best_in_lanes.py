@@ -12,7 +12,7 @@ import pytest
 import ssm
 from ssm.emissions import Categorical
 from ssm.parameters import constrain
-from ssm.recursions.best_in_lanes import BestInLanes
+from ssm.recursions.markov.viterbi_in_blocks import BestInLanes
 from ssm.schedules import Sequential, SideBySide
 
 SYMBOLS = 4

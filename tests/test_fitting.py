@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ssm
-from ssm.fitting.descent import shuffled_batches
+from ssm.fitting.sgd_steps import shuffled_batches
 
 KEY = jax.random.key(0)
 FEW = settings(max_examples=4, deadline=None, derandomize=True)

@@ -15,8 +15,8 @@ import zoo
 
 import ssm
 from ssm import datasets
-from ssm.recursions.gaussian_statistics import Moments
-from ssm.recursions.regression import Regression
+from ssm.recursions.gaussian.learning.moments import Moments
+from ssm.recursions.gaussian.regression.regression import Regression
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,7 +12,7 @@ import zoo
 from gaussian_answers import beliefs, close, holds, moments, slopes
 
 import ssm
-from ssm.recursions import gaussian_lanes
+from ssm.recursions.gaussian.steady import blocks as gaussian_lanes
 from ssm.schedules import Sequential, SideBySide, resolve
 
 LANES = SideBySide(lanes=3)
@@ -105,7 +105,7 @@ def test_a_walk_back_that_does_not_rest_before_the_head() -> None:
 @pytest.mark.usefixtures("float64")
 def test_the_tolerance_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     # A variance that still moves by one epsilon in 10³ when it is taken to rest.
-    monkeypatch.setattr("ssm.recursions.riccati.REST", 1e-4 / np.finfo(float).eps)
+    monkeypatch.setattr("ssm.recursions.gaussian.steady.riccati.REST", 1e-4 / np.finfo(float).eps)
     model, ys = level(1e-2), np.random.default_rng(1).normal(size=(400, 1))
     truth = ssm.filter(model, ys, schedule="sequential").filtered.covariance
     assert not holds(model, ys, SideBySide(tol=1e-4))

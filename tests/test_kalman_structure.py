@@ -14,7 +14,7 @@ import zoo
 
 import ssm
 from ssm.parameters.stable import Stable, is_stable
-from ssm.recursions.regression import Regression
+from ssm.recursions.gaussian.regression.regression import Regression
 
 pytestmark = pytest.mark.usefixtures("float64")
 

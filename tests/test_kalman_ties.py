@@ -14,9 +14,9 @@ import scipy.optimize
 
 import ssm
 from ssm.parameters.freezing import free_entries, frozen_names, held_part
-from ssm.recursions.gaussian_learning import expected_log_prob, maximise
-from ssm.recursions.gaussian_statistics import Moments, parts
-from ssm.recursions.regression import Regression
+from ssm.recursions.gaussian.learning.m_step import expected_log_prob, maximise
+from ssm.recursions.gaussian.learning.moments import Moments, parts
+from ssm.recursions.gaussian.regression.regression import Regression
 
 pytestmark = pytest.mark.usefixtures("float64")
 

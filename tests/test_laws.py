@@ -23,7 +23,7 @@ import ssm
 from ssm.beliefs import handed_out
 from ssm.data import observe
 from ssm.parameters import constrain
-from ssm.recursions.viterbi import Viterbi
+from ssm.recursions.markov.viterbi import Viterbi
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -10,7 +10,7 @@ import pytest
 
 import ssm
 from ssm.data import observe
-from ssm.fitting.iteration import iterate, start
+from ssm.fitting.em_steps import iterate, start
 from ssm.transitions import Driven, LowRank, Sparse
 
 LENGTH, SIZE, WIDTH, INPUTS = 3000, 64, 4, 2  # longer than the length from which blocks go side by side

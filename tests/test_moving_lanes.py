@@ -11,7 +11,7 @@ from gaussian_answers import beliefs, close, holds, moments, slopes
 
 import ssm
 from ssm.numeric import batched_roots
-from ssm.recursions import moving_lanes
+from ssm.recursions.gaussian.varying import blocks as moving_lanes
 from ssm.schedules import Sequential, SideBySide
 
 pytestmark = pytest.mark.usefixtures("float64")

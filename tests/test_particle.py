@@ -13,7 +13,7 @@ from scipy import stats
 
 import ssm
 from ssm.beliefs import Particles
-from ssm.recursions.particle import systematic
+from ssm.recursions.particles.particle_filter import systematic
 
 KEY = jax.random.key(0)
 

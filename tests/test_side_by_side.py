@@ -12,8 +12,8 @@ import zoo
 import ssm
 from ssm.emissions import Categorical, Normal
 from ssm.parameters import constrain
-from ssm.recursions import lanes
-from ssm.recursions.viterbi import Viterbi
+from ssm.recursions.markov import blocks as lanes
+from ssm.recursions.markov.viterbi import Viterbi
 from ssm.schedules import Associative, Sequential, SideBySide, resolve
 
 TOTAL = 50

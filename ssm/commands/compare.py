@@ -13,9 +13,9 @@ from tqdm import tqdm
 from ssm import datasets, plotting
 from ssm.commands.reading import Data, InputError, read
 from ssm.emissions import Categorical, Normal
-from ssm.filtering import filter
 from ssm.fitting import EM, SGD, Fit, fit
-from ssm.recursions.hmm import HMM
+from ssm.inference.filtering import filter
+from ssm.recursions.markov.hmm import HMM
 
 HELD_OUT = 0.2  # the end of each sequence
 FEWEST = 20  # observations: fewer leave nothing to learn from or to be tested on

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssm.data import Sequences
-from ssm.filtering import filter_sequences
+from ssm.inference.filtering import filter_sequences
 from ssm.parameters.freezing import held_entries, trainable
 from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import AbstractRecursion

@@ -4,8 +4,8 @@ import equinox as eqx
 import numpy as np
 
 from ssm.fitting.checks import check_frozen, check_possible
-from ssm.fitting.iteration import finish, iterate, start
-from ssm.fitting.job import Course, Job, run
+from ssm.fitting.em_steps import finish, iterate, start
+from ssm.fitting.loop import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points
 from ssm.numeric.checks import positive_int

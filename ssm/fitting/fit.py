@@ -7,8 +7,8 @@ from typing import Any
 from ssm.data import Sequences, check_key, needs_key, observe
 from ssm.fitting.checks import count_observations
 from ssm.fitting.em import EM
-from ssm.fitting.job import Job
 from ssm.fitting.lbfgs import LBFGS
+from ssm.fitting.loop import Job
 from ssm.fitting.result import Fit
 from ssm.fitting.sgd import SGD
 from ssm.fitting.stochastic_em import StochasticEM

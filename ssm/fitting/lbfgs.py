@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.fitting.checks import check_possible
-from ssm.fitting.climb import Plan, run_iterations, start
-from ssm.fitting.job import Course, Job, run
+from ssm.fitting.lbfgs_steps import Plan, run_iterations, start
+from ssm.fitting.loop import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points, together
 from ssm.numeric.checks import non_negative, positive_int

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from ssm.fitting.job import Course, Job
+from ssm.fitting.loop import Course, Job
 from ssm.parameters import constrain
 from ssm.parameters.freezing import num_parameters
 from ssm.recursion import AbstractRecursion

@@ -9,10 +9,10 @@ import optax
 
 from ssm.data import Sequences
 from ssm.fitting.checks import check_possible, diverged
-from ssm.fitting.descent import Plan, objective, run_epochs, start
-from ssm.fitting.job import Course, Job, run
+from ssm.fitting.loop import Course, Job, run
 from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
+from ssm.fitting.sgd_steps import Plan, objective, run_epochs, start
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import float_dtype
 from ssm.parameters.freezing import Held, combine, partition

@@ -10,9 +10,9 @@ import numpy as np
 
 from ssm.data import Sequences
 from ssm.fitting.checks import check_frozen, check_possible
-from ssm.fitting.job import Job, run
-from ssm.fitting.online import Whole, run_epochs, start, total_evidence
+from ssm.fitting.loop import Job, run
 from ssm.fitting.result import Fit, finished
+from ssm.fitting.stochastic_em_steps import Whole, run_epochs, start, total_evidence
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import float_dtype
 from ssm.parameters import constrain

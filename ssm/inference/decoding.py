@@ -1,0 +1,64 @@
+"""The best path."""
+
+from ssm.data import observe, over_sequences
+from ssm.numeric.compiling import compiled
+from ssm.numeric.missing import unless_nan
+from ssm.parameters import constrain
+from ssm.passes.backward import PathSampler, backward_steps
+from ssm.passes.in_order import beliefs
+from ssm.recursions.changepoints.changepoint import ChangePoint
+from ssm.recursions.changepoints.segmentation import BestSegmentation
+from ssm.recursions.markov.hmm import HMM
+from ssm.recursions.markov.viterbi import Viterbi
+from ssm.scan import scan
+from ssm.schedules import AbstractSchedule, resolve, together
+from ssm.shapes import Array, Float, Int, PyTree
+from ssm.steps import Step
+
+BEST = {HMM: Viterbi, ChangePoint: BestSegmentation}  # each member with max-product in the place of sum-product
+
+
+def decode(
+    model: HMM | ChangePoint,
+    ys: Array,
+    inputs: PyTree = None,
+    *,
+    mask: Array | None = None,
+    lengths: Array | None = None,
+    starts: Array | None = None,
+    missing: bool | None = None,
+    schedule: str | AbstractSchedule = "auto",
+) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
+    """The most probable path of states and its joint log-probability log p(path, ys).
+
+    The path as a whole: to be right about as many times as possible, take the most probable state at each time,
+    `jnp.argmax(ssm.smooth(model, ys).smoothed.probs, axis=-1)` (posterior decoding), of which the moves may be
+    impossible. `ssm.decode_best` gives the runners-up.
+
+    Shapes: path (T,), log-probability (); a leading B for a batch; in the padding after a sequence the path
+    repeats its last state. The states of a ChangePoint are run lengths: 0 where a segment begins. Other arguments
+    and errors as in `ssm.filter`; TypeError unless the model is an HMM or a ChangePoint. Source: Viterbi 1967.
+    """
+    if type(model) not in BEST:
+        raise TypeError(
+            f"model: decode needs a discrete state space, ssm.HMM or ssm.ChangePoint, got {type(model).__name__}"
+        )
+    sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
+    return _decode(model, sequences, resolve(schedule, BEST[type(model)](model), sequences.steps.t.shape))
+
+
+@compiled
+def _decode(model, sequences, schedule):
+    best = BEST[type(model)](constrain(model))
+
+    def one(steps: Step, key: None):
+        if together(schedule, best, steps):
+            return best.decode_side_by_side(steps, schedule)
+        saved = beliefs(best, steps, schedule, None)
+        prepared = best.prepare(steps)
+        back = backward_steps(prepared, saved.predicted, saved.filtered)
+        _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
+        return path, best.log_prob(prepared, path, saved.filtered, saved.log_evidence)
+
+    path, log_prob = over_sequences(one, sequences, None, together=together(schedule, best, sequences.steps))
+    return unless_nan(log_prob, path), log_prob

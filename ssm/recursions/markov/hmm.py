@@ -1,0 +1,167 @@
+"""The hidden Markov model: the recursion whose belief is a distribution over K states."""
+
+from typing import Any, Literal, final
+
+import jax
+import jax.numpy as jnp
+
+from ssm.beliefs import Categorical, LogCategorical
+from ssm.emissions.base import AbstractEmission
+from ssm.numeric.logspace import dot_log
+from ssm.numeric.trees import index, without_functions
+from ssm.parameters.freezing import inner
+from ssm.passes.backward import smooth_backward
+from ssm.passes.expectation import AbstractExpectation
+from ssm.recursions.markov import counts as chain
+from ssm.recursions.markov import in_blocks as side_by_side
+from ssm.recursions.markov.counts import Counts, Sums
+from ssm.recursions.markov.inference import ChainFilter
+from ssm.scan import Saved
+from ssm.shapes import Array, Float, Key, PyTree, Scalar
+from ssm.steps import Step, flatten_steps, seen_steps
+from ssm.transitions.base import AbstractTransition, normalised, random_like
+from ssm.transitions.homogeneous import Homogeneous
+
+
+@final
+class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
+    """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
+
+    Shapes: `initial` (K,), or "stationary": the distribution that the transition leaves as it is, or None: the one
+    that an `ssm.transitions` object brings with it; `transition` (K, K) with rows that sum to one, or such an object;
+    `emission` an `ssm.emissions` family of K states. Probabilities are stored as logits; hard zeros stay exactly zero
+    in training. Raises ValueError when shapes disagree or rows do not sum to one. Source: Rabiner 1989, with the
+    forward recursion normalised at every step (section V.A).
+
+    No state is lost that is possible, however long data speak against it: probabilities are walked where it can be
+    shown that those too small to be held make no difference to any answer, and their logarithms elsewhere.
+    """
+
+    def __init__(
+        self,
+        initial: Array | Literal["stationary"] | None,
+        transition: Array | AbstractTransition,
+        emission: AbstractEmission,
+    ):
+        if not isinstance(emission, AbstractEmission):
+            raise TypeError(f"emission: expected a family of ssm.emissions, got {type(emission).__name__}")
+        size = emission.num_states
+        if not isinstance(transition, AbstractTransition):
+            transition = Homogeneous(transition, num_states=size)
+        if transition.num_states != size:
+            raise ValueError(f"transition: the emission has K = {size} states, got one of {transition.num_states}")
+        self.emission, self._transition = without_functions(emission), without_functions(transition)
+        self._initial = chain.checked_initial(initial, transition, size)
+        chain.common_inputs(emission, transition)
+        chain.check_rows(transition)
+
+    # -- in blocks side by side -------------------------------------------------------------------------------
+
+    @property
+    def runs_side_by_side(self) -> bool:
+        """With one matrix for all times."""
+        return isinstance(self._transition, Homogeneous)
+
+    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
+        """As `python -m benchmarks side_by_side` measured it on a CPU."""
+        if len(shape) == 1:
+            return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 64
+        return self.runs_side_by_side and shape[0] >= 8
+
+    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Saved]:
+        """See `AbstractRecursion`."""
+        return self._lanes(steps, schedule).forward()
+
+    def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
+        """See `AbstractExpectation`."""
+        return self._lanes(steps, schedule).smooth()
+
+    def walk_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any, Array]:
+        """See `AbstractDifferentiable`."""
+        return self._lanes(steps, schedule).walk()
+
+    def statistics_side_by_side(
+        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
+    ) -> tuple[Array, Counts]:
+        """See `AbstractExpectation`."""
+        lanes, there = walk
+        return lanes.expect(there, counted)
+
+    def arrange(self, steps: Step, schedule: Any) -> Step:
+        """See `AbstractExpectation`."""
+        return side_by_side.arranged(steps, self.num_states, schedule)
+
+    def arrange_statistics(self, statistics: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
+        """See `AbstractExpectation`."""
+        return side_by_side.arranged_counts(statistics, steps, schedule, counted)
+
+    def _lanes(self, steps: Step, schedule: Any) -> side_by_side.InLanes:
+        return side_by_side.InLanes.of(self.emission, self.initial, self.transition, steps, schedule)
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    def statistics(self, steps: Step, predicted: Any, filtered: Any, schedule: Any) -> Counts:
+        """γ and Σξ."""
+        smoothed = smooth_backward(self, self.prepare(steps), predicted, filtered, schedule)
+        return chain.expected_counts(self._transition, steps, predicted, filtered, smoothed)
+
+    def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
+        """Q = Σ initial log π + Σ transitions log A + Σ_t Σ_k states log p(y_t | k)."""
+        us = index(steps.u.transition, slice(1, None))
+        moved = self._transition.expected_log_prob(statistics.transitions, us)
+        emitted = chain.expected_emission(statistics.states, steps.y.values, steps.observed)
+        return dot_log(statistics.initial, self.initial) + moved + emitted
+
+    def log_prior(self) -> Scalar:
+        """That of the transition and that of the emission."""
+        prior = self._transition.log_prior()
+        return prior + self.emission.log_prior().astype(prior.dtype)
+
+    def maximise(self, statistics: Counts, steps: Step, frozen: frozenset[str] = frozenset()) -> "HMM":
+        """Expected counts, normalised, and the M-step of the emission (Baum et al. 1970)."""
+        emission = self.emission
+        if "emission" not in frozen:
+            flat = flatten_steps(steps, self.event_shape)
+            states = statistics.states.reshape(-1, self.num_states)
+            emission = emission.maximise(states, flat.y, flat.u, flat.observed, inner("emission", frozen))
+        starts, moves, us = chain.pooled_moves(self._transition, statistics, steps)
+        return HMM(*self._moved(starts, moves, us, frozen), emission)
+
+    def sums(self, statistics: Counts, steps: Step) -> Sums:
+        """Expected starts and moves, and the sums of the emission."""
+        flat = flatten_steps(steps, self.event_shape)
+        weights = statistics.states.reshape(-1, self.num_states)
+        return Sums(
+            jnp.sum(statistics.initial.reshape(-1, self.num_states), axis=0),
+            self._transition.sums(statistics.transitions),
+            self.emission.sums(weights, flat.y, flat.u, flat.observed),
+        )
+
+    def fitted(self, sums: Sums, frozen: frozenset[str] = frozenset()) -> "HMM":
+        """Counts, normalised, and the emission from its sums."""
+        emission = self.emission
+        if "emission" not in frozen:
+            emission = emission.fitted(sums.emission, inner("emission", frozen))
+        return HMM(*self._moved(sums.initial, sums.transitions, None, frozen), emission)
+
+    def _moved(
+        self, starts: Float[Array, "K"], moves: PyTree, us: PyTree, frozen: frozenset[str]
+    ) -> tuple[Any, AbstractTransition]:
+        """The M-step of the chain."""
+        held = "transition" in frozen
+        below = inner("transition", frozen)
+        if self._initial is None:
+            both = self._transition if held else self._transition.maximise_with_start(moves, us, starts, below)
+            return self._start, both
+        initial = self.initial if "initial" in frozen else normalised(starts, self.initial)
+        return initial, self._transition if held else self._transition.maximise(moves, us, below)
+
+    def restart(self, key: Key, steps: Step) -> "HMM":
+        """Random probabilities on the same support; an emission started from the data."""
+        for_initial, for_transition, for_emission = jax.random.split(key, 3)
+        flat = flatten_steps(steps, self.event_shape)
+        return HMM(
+            self._start if self._initial is None else random_like(for_initial, self.initial),
+            self._transition.restart(for_transition),
+            self.emission.restart(for_emission, flat.y, flat.u, seen_steps(flat)),
+        )
