@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_turn, ratio, table
-from ssm.numeric import batched_roots as lane_roots
+from ssm.numeric import batched_roots
 from ssm.numeric.linalg import multiply
 from ssm.recursions.gaussian.varying.blocks import most_lanes
 
@@ -24,7 +24,7 @@ def main() -> str:
             return jnp.linalg.qr(jnp.concatenate([multiply(matrix, root), noise], axis=1).T, mode="r").T
 
         def reflect(roots: jax.Array, matrix: jax.Array = matrix, noise: jax.Array = noise) -> jax.Array:
-            return lane_roots.triangular_root(lane_roots.product(matrix[:, :, None], roots), noise[:, :, None])
+            return batched_roots.triangular_root(batched_roots.product(matrix[:, :, None], roots), noise[:, :, None])
 
         def multiplied(covariance: jax.Array, matrix: jax.Array = matrix, noise: jax.Array = noise) -> jax.Array:
             return multiply(matrix, covariance, matrix.T) + noise

@@ -13,7 +13,7 @@ import pytest
 
 import ssm
 from ssm.cells import AbstractCell
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.heads.base import AbstractHead
 from ssm.recursion import AbstractRecursion
 from ssm.transitions import AbstractTransition, Driven, Homogeneous, TimeVarying

@@ -12,7 +12,7 @@ import zoo
 from gaussian_answers import beliefs, close, holds, moments, slopes
 
 import ssm
-from ssm.recursions.gaussian.steady import blocks as gaussian_lanes
+from ssm.recursions.gaussian.steady import blocks as steady_blocks
 from ssm.schedules import Sequential, SideBySide, resolve
 
 LANES = SideBySide(lanes=3)
@@ -22,7 +22,7 @@ LANES = SideBySide(lanes=3)
 def short_head() -> Iterator[None]:
     """Covariances of the zoo's members rest within 40 steps: a head of that size, so that tests have a tail."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gaussian_lanes, "HEAD", 48)
+        patch.setattr(steady_blocks, "HEAD", 48)
         jax.clear_caches()
         yield
     jax.clear_caches()
@@ -96,7 +96,7 @@ def test_what_does_not_rest_in_time_is_walked_in_order() -> None:
 
 @pytest.mark.usefixtures("float64")
 def test_a_walk_back_that_does_not_rest_before_the_head() -> None:
-    """The costate rests in some 30 steps, of which 12 come after the head."""
+    """The adjoint rests in some 30 steps, of which 12 come after the head."""
     model, ys = level(0.3), jnp.asarray(np.random.default_rng(1).normal(size=(60, 1)))
     close(*(slopes(model, ys, None, each) for each in (LANES, Sequential())), tolerance=1e-10)
     assert holds(model, ys, LANES)

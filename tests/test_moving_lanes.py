@@ -11,7 +11,7 @@ from gaussian_answers import beliefs, close, holds, moments, slopes
 
 import ssm
 from ssm.numeric import batched_roots
-from ssm.recursions.gaussian.varying import blocks as moving_lanes
+from ssm.recursions.gaussian.varying import blocks as varying_blocks
 from ssm.schedules import Sequential, SideBySide
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -88,7 +88,7 @@ def test_a_certain_observation_is_left_to_walking_in_order() -> None:
 
 @pytest.mark.slow
 def test_many_sequences_are_taken_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving_lanes, "LANES", 8)
+    monkeypatch.setattr(varying_blocks, "LANES", 8)
     model, ys = model_of(2, 1), np.random.default_rng(1).normal(size=(19, 5, 1))
     mask = np.random.default_rng(2).random((19, 5)) > 0.3
     found, truth = (ssm.log_prob(model, ys, mask=mask, schedule=how) for how in (SideBySide(), "sequential"))

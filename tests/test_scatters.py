@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssm.emissions.components import UNROLLED
+from ssm.emissions.common.components import UNROLLED
 from ssm.emissions.normals.scatter import scatters_of
 
 STATES, TOTAL = 3, 400

@@ -12,7 +12,7 @@ import zoo
 import ssm
 from ssm.emissions import Categorical, Normal
 from ssm.parameters import constrain
-from ssm.recursions.markov import blocks as lanes
+from ssm.recursions.markov import blocks
 from ssm.recursions.markov.viterbi import Viterbi
 from ssm.schedules import Associative, Sequential, SideBySide, resolve
 
@@ -186,7 +186,7 @@ def test_auto_takes_it_for_long_sequences_and_for_batches(monkeypatch: pytest.Mo
         (None, Sequential()),
     ):
         assert resolve("auto", model, shape) == best
-    assert lanes.suggested_lanes(10_000, 5) > lanes.suggested_lanes(500, 5) > 1
+    assert blocks.suggested_lanes(10_000, 5) > blocks.suggested_lanes(500, 5) > 1
 
 
 @pytest.mark.parametrize("backend", ["gpu", "tpu"])

@@ -61,7 +61,7 @@ def arima(spread: float, total: int = TOTAL, also: float = 0.0, dtype: type = np
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("schedule", ["auto", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_what_is_seen_without_noise_is_smoothed_to_rounding(schedule: str) -> None:
-    """Through reversed kernels it was off by up to 1e84, by the costate of sums that cancel by .06."""
+    """Through reversed kernels it was off by up to 1e84, by the adjoint of sums that cancel by .06."""
     for spread, also, total in ((1.0, 0.0, 300), (1e2, 0.0, 300), (1e4, 0.0, 300), (1e2, 1.0, 300)):
         given, ys = arima(spread, total, also)
         found = ssm.smooth(ssm.LinearGaussian(*given), ys, schedule=schedule).smoothed

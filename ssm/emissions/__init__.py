@@ -1,12 +1,12 @@
 """p(y | x, u) for discrete states."""
 
-from ssm.emissions.base import AbstractEmission as AbstractEmission
 from ssm.emissions.combined.distribution import Distribution as Distribution
 from ssm.emissions.combined.labelled import Labelled as Labelled
 from ssm.emissions.combined.mixture import Mixture as Mixture
 from ssm.emissions.combined.product import Product as Product
 from ssm.emissions.combined.shared import Shared as Shared
 from ssm.emissions.combined.tied import Tied as Tied
+from ssm.emissions.common.base import AbstractEmission as AbstractEmission
 from ssm.emissions.counts.bernoulli import Bernoulli as Bernoulli
 from ssm.emissions.counts.bernoulli import Binomial as Binomial
 from ssm.emissions.counts.categorical import Categorical as Categorical

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from ssm.distributions import Distribution as AnyDistribution
 from ssm.distributions import is_known, marginal_log_prob, num_symbols, one_event
-from ssm.emissions.ascent import climb_likelihood
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.seeds import jittered
+from ssm.emissions.common.ascent import climb_likelihood
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.seeds import jittered
 from ssm.numeric import checks
 from ssm.numeric.trees import float_dtype, index
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree

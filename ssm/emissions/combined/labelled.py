@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, WeightedMixture
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.combined.wrapped import AbstractWrapped
+from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import float_dtype, widen

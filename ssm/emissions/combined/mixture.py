@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.combined.wrapped import AbstractWrapped
-from ssm.emissions.components import weights_seen
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.components import weights_seen
 from ssm.numeric import checks
 from ssm.numeric.logspace import finite_max, log, ratio
 from ssm.parameters import Simplex, value

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import MixtureOfParts, Parts, as_symbols, columns, width
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.combined.labelled import has_labels
+from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.logspace import log
 from ssm.parameters.bounded import whole_numbers
 from ssm.parameters.freezing import frozen_within

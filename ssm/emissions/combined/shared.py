@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ssm.emissions.ascent import climb_likelihood
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.combined.wrapped import AbstractWrapped
-from ssm.emissions.seeds import jittered
+from ssm.emissions.common.ascent import climb_likelihood
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.seeds import jittered
 from ssm.numeric import checks
 from ssm.parameters import constrain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.beliefs.likelihoods import LogLikelihood, ScaledLikelihood
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.combined.wrapped import AbstractWrapped
+from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.parameters.freezing import frozen_within

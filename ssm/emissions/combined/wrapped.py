@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, PyTree
 

@@ -1,4 +1,5 @@
 """Symbols, counts, angles and waiting times: families whose densities are those of an exponential family.
 
-Imports `ssm.emissions.base` and its neighbours, and parts of models below. Hands on no names: `ssm.emissions` does.
+Imports `ssm.emissions.common.base` and its neighbours, and parts of models below.
+Hands on no names: `ssm.emissions` does.
 """

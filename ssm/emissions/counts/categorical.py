@@ -8,8 +8,8 @@ import numpy as np
 
 from ssm.beliefs.likelihoods import ScaledLikelihood
 from ssm.distributions import Distribution, categorical
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import UNROLLED, weights_seen
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.components import UNROLLED, weights_seen
 from ssm.numeric import checks
 from ssm.numeric.linalg import row_times_matrix
 from ssm.numeric.logspace import dot_log, log, ratio

@@ -12,8 +12,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import by_component, row_sums
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.components import by_component, row_sums
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio
 from ssm.numeric.unwritten import unwritten

@@ -9,9 +9,9 @@ import numpy as np
 from jax.scipy.special import digamma
 
 from ssm.distributions import Distribution, exponential, gamma, keeps_digits, log_poisson
-from ssm.emissions.components import sum_components
+from ssm.emissions.common.components import sum_components
+from ssm.emissions.common.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.emissions.counts.exponential_family import AbstractExponentialFamily, WeightedSums
-from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.numeric import checks
 from ssm.numeric.find_root import increasing_root
 from ssm.numeric.logspace import on_support

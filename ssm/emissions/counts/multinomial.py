@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, keeps_digits, log_poisson, multinomial
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import by_component, sum_components, weights_seen
-from ssm.emissions.seeds import average, rows_of, spread_out
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.components import by_component, sum_components, weights_seen
+from ssm.emissions.common.seeds import average, rows_of, spread_out
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import dot_log, log, on_support, ratio

@@ -9,9 +9,9 @@ import numpy as np
 from jax.scipy.special import digamma
 
 from ssm.distributions import Distribution, log_negative_binomial, negative_binomial
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import by_component, sum_components
-from ssm.emissions.seeds import average, rows_of, spread_out, standard_deviation, state_shape
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.components import by_component, sum_components
+from ssm.emissions.common.seeds import average, rows_of, spread_out, standard_deviation, state_shape
 from ssm.numeric import checks
 from ssm.numeric.find_root import increasing_root
 from ssm.numeric.linalg import multiply

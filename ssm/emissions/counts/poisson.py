@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, keeps_digits, log_poisson, poisson
-from ssm.emissions.components import sum_components
+from ssm.emissions.common.components import sum_components
+from ssm.emissions.common.seeds import average, rows_of, spread_out, state_shape
 from ssm.emissions.counts.exponential_family import AbstractExponentialFamily, WeightedSums
-from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import log, on_support
 from ssm.parameters import value

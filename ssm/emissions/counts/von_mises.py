@@ -17,9 +17,9 @@ from ssm.distributions import (
     resultant_length,
     von_mises,
 )
-from ssm.emissions.components import sum_components
+from ssm.emissions.common.components import sum_components
+from ssm.emissions.common.seeds import average, rows_of, spread_out, state_shape
 from ssm.emissions.counts.exponential_family import AbstractExponentialFamily, WeightedSums
-from ssm.emissions.seeds import average, rows_of, spread_out, state_shape
 from ssm.numeric import checks
 from ssm.numeric.find_root import increasing_root
 from ssm.numeric.logspace import log, on_support

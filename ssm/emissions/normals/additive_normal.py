@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.seeds import average, starting_scale
 from ssm.emissions.normals.scatter import Moments
 from ssm.emissions.normals.shared_scale_normal import SharedScaleNormal
-from ssm.emissions.seeds import average, starting_scale
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio

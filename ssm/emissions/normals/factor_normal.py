@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.components import weights_seen
-from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.components import weights_seen
+from ssm.emissions.common.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.normal import Normal
 from ssm.emissions.normals.scatter import moments_of

@@ -2,7 +2,7 @@
 
 import equinox as eqx
 
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.shapes import Array, Float
 
 

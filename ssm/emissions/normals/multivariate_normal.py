@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.components import weights_seen
-from ssm.emissions.floors import bounded_roots, checked_minimum
+from ssm.emissions.common.components import weights_seen
+from ssm.emissions.common.floors import bounded_roots, checked_minimum
+from ssm.emissions.common.seeds import rows_of, spread_out, starting_scale
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.scatter import Scatters, scatters_of
 from ssm.emissions.normals.whitened import residual_rows
-from ssm.emissions.seeds import rows_of, spread_out, starting_scale
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio
@@ -31,7 +31,7 @@ class MultivariateNormal(AbstractLocated):
     integrated out. M-step: weighted mean and covariance (Rabiner 1989, eqs. 53-54), for partly missing vectors
     with their conditional moments (Little & Rubin 2002, section 11.2), and with every eigenvalue at least
     minimum_scale², the constrained maximum; by default, in units of the components, at least (1e-4)² of what is typical
-    of the states and what the precision tells from nothing (`ssm.emissions.floors`).
+    of the states and what the precision tells from nothing (`ssm.emissions.common.floors`).
     """
 
     loc: Float[Array, "K N"]

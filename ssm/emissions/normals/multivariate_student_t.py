@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, log_multivariate_t, multivariate_student_t, squared_distance
-from ssm.emissions.components import weights_seen
-from ssm.emissions.floors import bounded_roots, checked_minimum
+from ssm.emissions.common.components import weights_seen
+from ssm.emissions.common.floors import bounded_roots, checked_minimum
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.multivariate_normal import MultivariateNormal, complete
 from ssm.emissions.normals.scatter import Scatters

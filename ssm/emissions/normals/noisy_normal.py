@@ -6,8 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, normal, normal_mixture
-from ssm.emissions.components import by_component, each_component, row_sums, sum_components
-from ssm.emissions.floors import checked_minimum
+from ssm.emissions.common.components import by_component, each_component, row_sums, sum_components
+from ssm.emissions.common.floors import checked_minimum
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.normal import Normal
 from ssm.emissions.normals.scatter import Moments

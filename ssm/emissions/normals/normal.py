@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, normal, normal_mixture
-from ssm.emissions.components import UNROLLED, flag_each
-from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.components import UNROLLED, flag_each
+from ssm.emissions.common.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.seeds import rows_of, spread_out, starting_scale, state_shape
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.scatter import Moments, moments_of
-from ssm.emissions.seeds import rows_of, spread_out, starting_scale, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import ratio
 from ssm.parameters import Positive, value
@@ -28,7 +28,7 @@ class Normal(AbstractLocated):
     M-step: weighted mean and weighted standard deviation per component (Rabiner 1989, eqs. 53-54), with the
     standard deviation at least `minimum_scale`: the constrained maximum, so EM stays monotone where a state
     would shrink onto a single point and the likelihood grow without bound. By default that is 1e-4 of the typical
-    scale of the states and what the precision tells apart, whatever the units (`ssm.emissions.floors`).
+    scale of the states and what the precision tells apart, whatever the units (`ssm.emissions.common.floors`).
     """
 
     loc: Float[Array, "K *event"]

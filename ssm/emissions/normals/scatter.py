@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.emissions.components import UNROLLED, each_component, row_sums
-from ssm.emissions.floors import inverse_trace, smallest_scales
+from ssm.emissions.common.components import UNROLLED, each_component, row_sums
+from ssm.emissions.common.floors import inverse_trace, smallest_scales
 from ssm.numeric.linalg import multiply, multiply_rows
 from ssm.numeric.logspace import ratio
 from ssm.numeric.roots import semidefinite_root

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution
-from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.normal import Normal
 from ssm.emissions.normals.scatter import Moments

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, log_student_t, student_t
-from ssm.emissions.components import by_component, each_component, row_sums, sum_components
-from ssm.emissions.floors import bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.components import by_component, each_component, row_sums, sum_components
+from ssm.emissions.common.floors import bounded_scale, checked_minimum, smallest_scales
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.normal import Normal
 from ssm.emissions.normals.scatter import Moments

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.floors import bounded_roots, checked_minimum
+from ssm.emissions.common.floors import bounded_roots, checked_minimum
 from ssm.emissions.normals.located import AbstractLocated
 from ssm.emissions.normals.multivariate_normal import MultivariateNormal, normal_rows
 from ssm.emissions.normals.scatter import Scatters

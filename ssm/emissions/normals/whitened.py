@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import log_normal_density
-from ssm.emissions.components import UNROLLED
+from ssm.emissions.common.components import UNROLLED
 from ssm.numeric.linalg import multiply
 from ssm.numeric.missing import by_parts
 from ssm.shapes import Array, Bool, Float

@@ -1,4 +1,5 @@
 """Observations that follow inputs: linear, logistic, Poisson, of classes.
 
-Imports `ssm.emissions.base` and its neighbours, and `normals`. Hands on no names: `ssm.emissions` does.
+Imports `ssm.emissions.common.base` and its neighbours, and `normals`.
+Hands on no names: `ssm.emissions` does.
 """

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, categorical, categorical_logits
-from ssm.emissions.ascent import climb_likelihood
+from ssm.emissions.common.ascent import climb_likelihood
 from ssm.emissions.regressions.linear_predictor import AbstractRegression, linear_predictor, random_coefficients
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply, row_times_matrix

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.emissions.base import AbstractEmission
-from ssm.emissions.components import by_component, flag_each, sum_components, weights_seen
+from ssm.emissions.common.base import AbstractEmission
+from ssm.emissions.common.components import by_component, flag_each, sum_components, weights_seen
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.numeric.semidefinite import newton

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, normal, normal_mixture
-from ssm.emissions.components import flag_each
-from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.components import flag_each
+from ssm.emissions.common.floors import ROUNDING_OF_LINES, bounded_scale, checked_minimum, smallest_scales
+from ssm.emissions.common.seeds import starting_scale, state_shape
 from ssm.emissions.regressions.least_squares import Residuals, regress, residuals_of
 from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
@@ -18,7 +19,6 @@ from ssm.emissions.regressions.linear_predictor import (
     sum_of_densities,
     uneven_shares,
 )
-from ssm.emissions.seeds import starting_scale, state_shape
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.parameters import Positive, value

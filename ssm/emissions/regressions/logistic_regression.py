@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from ssm.distributions import Distribution, bernoulli
+from ssm.emissions.common.seeds import state_shape
 from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -14,7 +15,6 @@ from ssm.emissions.regressions.linear_predictor import (
     random_coefficients,
     sum_of_densities,
 )
-from ssm.emissions.seeds import state_shape
 from ssm.numeric.logspace import on_support
 from ssm.parameters.bounded import counts
 from ssm.shapes import Array, Bool, Float, Int, Key

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.distributions import Distribution, multivariate_normal, multivariate_normal_mixture
-from ssm.emissions.components import weights_seen
-from ssm.emissions.floors import ROUNDING_OF_LINES, bounded_roots, checked_minimum, smallest_scales
+from ssm.emissions.common.components import weights_seen
+from ssm.emissions.common.floors import ROUNDING_OF_LINES, bounded_roots, checked_minimum, smallest_scales
+from ssm.emissions.common.seeds import starting_scale
 from ssm.emissions.normals.multivariate_normal import complete
 from ssm.emissions.normals.whitened import residual_rows
 from ssm.emissions.regressions.least_squares import Residuals, regress, residuals_of
@@ -19,7 +20,6 @@ from ssm.emissions.regressions.linear_predictor import (
     random_coefficients,
     uneven_shares,
 )
-from ssm.emissions.seeds import starting_scale
 from ssm.numeric import checks
 from ssm.numeric.linalg import multiply
 from ssm.parameters import Covariance

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, log_poisson, poisson
+from ssm.emissions.common.seeds import average, state_shape
 from ssm.emissions.regressions.linear_predictor import (
     AbstractRegression,
     check_coefficients,
@@ -15,7 +16,6 @@ from ssm.emissions.regressions.linear_predictor import (
     sum_of_densities,
     uneven_shares,
 )
-from ssm.emissions.seeds import average, state_shape
 from ssm.numeric import checks
 from ssm.numeric.logspace import log, on_support
 from ssm.parameters.bounded import counts

@@ -17,25 +17,25 @@ from ssm.numeric.roots import SMALL_ROOT
 from ssm.passes.expectation import AbstractDifferentiable
 from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions.gaussian.adjoint import (
-    diffuse as diffuse_costate,
+    diffuse as diffuse_adjoint,
 )
 from ssm.recursions.gaussian.adjoint import (
-    recursion as costate,
+    recursion as adjoint,
 )
 from ssm.recursions.gaussian.adjoint import (
     sampling as simulation,
 )
 from ssm.recursions.gaussian.adjoint import (
-    smoothing as costate_smoothing,
+    smoothing as adjoint_smoothing,
 )
-from ssm.recursions.gaussian.adjoint.diffuse import DiffuseCostate, DiffuseSeen
+from ssm.recursions.gaussian.adjoint.diffuse import DiffuseAdjoint, DiffuseSeen
 from ssm.recursions.gaussian.adjoint.recursion import Seen, Sensitivities, gains_of
 from ssm.recursions.gaussian.steady.backward import InLanes
 from ssm.recursions.gaussian.steady.forward import Problem
 from ssm.recursions.gaussian.steady.riccati import System
 from ssm.recursions.gaussian.system.dynamics import Dynamics, Known, Measurement, conditioned, reversed_kernel
 from ssm.recursions.gaussian.system.system import LinearSystem
-from ssm.recursions.gaussian.varying import blocks as moving_lanes
+from ssm.recursions.gaussian.varying import blocks as varying_blocks
 from ssm.recursions.gaussian.varying.forward import Moving
 from ssm.scan import Saved
 from ssm.schedules.sequential import Sequential
@@ -98,10 +98,10 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
 
     def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
-        """By the costate, of observations that are at hand (a stream keeps none); see `costate_smoothing`."""
+        """By the adjoint, of observations that are at hand (a stream keeps none); see `adjoint_smoothing`."""
         if steps.y is None:
             return None
-        return costate_smoothing.smoothed(self, steps, predicted, filtered, schedule)
+        return adjoint_smoothing.smoothed(self, steps, predicted, filtered, schedule)
 
     def lag_directly(
         self, steps: Step, predicted: Belief, filtered: Belief, lag: int, by_kernels: Callable[[], Belief]
@@ -109,7 +109,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """As `smooth_directly`, unless the start is diffuse."""
         if isinstance(predicted, DiffuseGaussian) or isinstance(filtered, DiffuseGaussian):
             return by_kernels()
-        return costate_smoothing.lagged(self, steps, predicted, filtered, lag, by_kernels)
+        return adjoint_smoothing.lagged(self, steps, predicted, filtered, lag, by_kernels)
 
     def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
         """By the simulation smoother, unless the start is diffuse; see `simulation`."""
@@ -157,7 +157,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         return self.runs_side_by_side and enough
 
     def _pays(self, shape: tuple[int, ...]) -> bool:
-        return moving_lanes.pays(math.prod(shape[:-1]), shape[-1], self.num_dims, self.event_shape[0])
+        return varying_blocks.pays(math.prod(shape[:-1]), shape[-1], self.num_dims, self.event_shape[0])
 
     def _moves(self, steps: Step) -> bool:
         """Whether covariances move at all times: matrices vary in time (offsets may), or something is missing."""
@@ -193,7 +193,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         self, sensitivities: Sensitivities, steps: Step, schedule: Any, counted: Array | None
     ) -> Sensitivities:
         """Sums over the sequences, and the slopes of offsets sequence after sequence."""
-        return sensitivities if steps.t.ndim == 1 else costate.together(sensitivities, counted)
+        return sensitivities if steps.t.ndim == 1 else adjoint.together(sensitivities, counted)
 
     def lanes(self, steps: Step, schedule: Any, walk: Any = None) -> InLanes | Moving:
         """The walk of all sequences side by side, or the one that `walk` is of."""
@@ -214,21 +214,21 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
     # -- the gradient of the evidence -------------------------------------------------------------------------------
 
     def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Sensitivities:
-        """From the costate, walked back; unlike Q it exists for singular noises, too."""
+        """From the adjoint, walked back; unlike Q it exists for singular noises, too."""
         return self.walked_back(self.prepare(steps), predicted, filtered, schedule)[0]
 
     def walked_back(
         self, prepared: Step, predicted: Belief, filtered: Belief, schedule: Any
     ) -> tuple[Sensitivities, Any, Any]:
-        """Sensitivities of prepared steps, and behind them what was seen and the costate."""
+        """Sensitivities of prepared steps, and behind them what was seen and the adjoint."""
         if isinstance(filtered, DiffuseGaussian):
             seen = jax.vmap(self._seen_diffusely)(prepared, predicted)
-            after = costate.costates(seen, prepared, schedule, DiffuseCostate())
-            slopes = diffuse_costate.sensitivities(seen, after, filtered, self.known, prepared, self._varying())
+            after = adjoint.adjoints(seen, prepared, schedule, DiffuseAdjoint())
+            slopes = diffuse_adjoint.sensitivities(seen, after, filtered, self.known, prepared, self._varying())
             return slopes, seen, after
         seen = self.seen(prepared, predicted)
-        after = costate.costates(seen, prepared, schedule)
-        return costate.sensitivities(seen, after, filtered, prepared, self._varying()), seen, after
+        after = adjoint.adjoints(seen, prepared, schedule)
+        return adjoint.sensitivities(seen, after, filtered, prepared, self._varying()), seen, after
 
     def first_order(self, steps: Step, sensitivities: Sensitivities) -> Scalar:
         """Every quantity times its sensitivity."""

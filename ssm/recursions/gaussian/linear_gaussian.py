@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.passes.backward import smooth_backward
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursions.gaussian.adjoint import smoothing as costate_smoothing
+from ssm.recursions.gaussian.adjoint import smoothing as adjoint_smoothing
 from ssm.recursions.gaussian.kalman import Belief, LinearFilter
-from ssm.recursions.gaussian.learning import m_step as gaussian_learning
-from ssm.recursions.gaussian.learning import moments as gaussian_statistics
+from ssm.recursions.gaussian.learning import m_step, moments
 from ssm.recursions.gaussian.learning.moments import Moments
 from ssm.recursions.gaussian.regression.subspace import identified
 from ssm.recursions.gaussian.steady.backward import InLanes
@@ -77,7 +76,7 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
 
     def log_prior(self) -> Scalar:
         """log p(parameters) up to a constant; 0 without priors."""
-        return gaussian_learning.log_prior(self)
+        return m_step.log_prior(self)
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""
@@ -87,10 +86,10 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
             smoothed, start, exact = smooth_backward(self, prepared, predicted, filtered, schedule), None, None
         else:
             start, beliefs = self.initial_mean, (predicted, filtered)
-            smoothed, exact = costate_smoothing.from_costates(self, prepared, *beliefs, seen, after, schedule)
+            smoothed, exact = adjoint_smoothing.from_adjoints(self, prepared, *beliefs, seen, after, schedule)
         means, covariances = smoothed.mean, smoothed.covariance
-        states = gaussian_statistics.states(steps, self.event_shape[0], means, covariances, start, exact)
-        return gaussian_statistics.moments(self, steps.u, slopes, states)
+        states = moments.states(steps, self.event_shape[0], means, covariances, start, exact)
+        return moments.moments(self, steps.u, slopes, states)
 
     def statistics_side_by_side(
         self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
@@ -101,27 +100,27 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
             found = there.each(lambda steps, *beliefs: self.statistics(steps, beliefs[0], beliefs[1], Sequential()))
             return there.holds, found if steps.t.ndim == 1 else self.arrange_statistics(found, steps, schedule, counted)
         holds, slopes, states = there.expect(counted)
-        return holds, gaussian_statistics.moments(self, self.arrange(steps, schedule).u, slopes, states)
+        return holds, moments.moments(self, self.arrange(steps, schedule).u, slopes, states)
 
     def arrange_statistics(self, statistics: Moments, steps: Step, schedule: Any, counted: Array | None) -> Moments:
         """Sums over the sequences."""
-        return gaussian_statistics.total(statistics, counted)
+        return moments.total(statistics, counted)
 
     def expected_log_prob(self, steps: Step, statistics: Moments) -> Scalar:
         """Q; -inf where a singular noise cannot make what was expected; TypeError if parameters vary in time."""
-        return gaussian_learning.expected_log_prob(self, statistics)
+        return m_step.expected_log_prob(self, statistics)
 
     def maximise(self, statistics: Moments, steps: Step, frozen: frozenset[str] = frozenset()) -> "LinearGaussian":
         """Least squares; what varies in time stays as it is, and where a noise does, the coefficients beside it."""
-        return gaussian_learning.maximise(self, statistics, frozen)
+        return m_step.maximise(self, statistics, frozen)
 
     def sums(self, statistics: Moments, steps: Step) -> Moments:
         """The statistics of all sequences together."""
-        return gaussian_statistics.around(self, gaussian_statistics.total(statistics))
+        return moments.around(self, moments.total(statistics))
 
     def fitted(self, sums: Moments, frozen: frozenset[str] = frozenset()) -> "LinearGaussian":
         """As `maximise`."""
-        return gaussian_learning.maximise(self, sums, frozen)
+        return m_step.maximise(self, sums, frozen)
 
     @classmethod
     def from_data(
@@ -148,5 +147,5 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
         return cls(**start, **found._asdict())
 
     def restart(self, key: Key, steps: Step) -> "LinearGaussian":
-        """See `gaussian_learning.restart`."""
-        return gaussian_learning.restart(self, key, steps)
+        """See `m_step.restart`."""
+        return m_step.restart(self, key, steps)

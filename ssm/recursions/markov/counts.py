@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Categorical, LogCategorical
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.maps.base import AbstractKernel
 from ssm.maps.markov import MarkovMap
 from ssm.numeric import checks

@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Categorical, LogCategorical
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.logspace import dot_log
 from ssm.numeric.trees import index, without_functions
 from ssm.parameters.freezing import inner
 from ssm.passes.backward import smooth_backward
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursions.markov import counts as chain
-from ssm.recursions.markov import in_blocks as side_by_side
+from ssm.recursions.markov import counts, in_blocks
 from ssm.recursions.markov.counts import Counts, Sums
 from ssm.recursions.markov.inference import ChainFilter
 from ssm.scan import Saved
@@ -51,9 +50,9 @@ class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
         if transition.num_states != size:
             raise ValueError(f"transition: the emission has K = {size} states, got one of {transition.num_states}")
         self.emission, self._transition = without_functions(emission), without_functions(transition)
-        self._initial = chain.checked_initial(initial, transition, size)
-        chain.common_inputs(emission, transition)
-        chain.check_rows(transition)
+        self._initial = counts.checked_initial(initial, transition, size)
+        counts.common_inputs(emission, transition)
+        counts.check_rows(transition)
 
     # -- in blocks side by side -------------------------------------------------------------------------------
 
@@ -89,27 +88,27 @@ class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
 
     def arrange(self, steps: Step, schedule: Any) -> Step:
         """See `AbstractExpectation`."""
-        return side_by_side.arranged(steps, self.num_states, schedule)
+        return in_blocks.arranged(steps, self.num_states, schedule)
 
     def arrange_statistics(self, statistics: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
         """See `AbstractExpectation`."""
-        return side_by_side.arranged_counts(statistics, steps, schedule, counted)
+        return in_blocks.arranged_counts(statistics, steps, schedule, counted)
 
-    def _lanes(self, steps: Step, schedule: Any) -> side_by_side.InLanes:
-        return side_by_side.InLanes.of(self.emission, self.initial, self.transition, steps, schedule)
+    def _lanes(self, steps: Step, schedule: Any) -> in_blocks.InLanes:
+        return in_blocks.InLanes.of(self.emission, self.initial, self.transition, steps, schedule)
 
     # -- learning ---------------------------------------------------------------------------------------------
 
     def statistics(self, steps: Step, predicted: Any, filtered: Any, schedule: Any) -> Counts:
         """γ and Σξ."""
         smoothed = smooth_backward(self, self.prepare(steps), predicted, filtered, schedule)
-        return chain.expected_counts(self._transition, steps, predicted, filtered, smoothed)
+        return counts.expected_counts(self._transition, steps, predicted, filtered, smoothed)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:
         """Q = Σ initial log π + Σ transitions log A + Σ_t Σ_k states log p(y_t | k)."""
         us = index(steps.u.transition, slice(1, None))
         moved = self._transition.expected_log_prob(statistics.transitions, us)
-        emitted = chain.expected_emission(statistics.states, steps.y.values, steps.observed)
+        emitted = counts.expected_emission(statistics.states, steps.y.values, steps.observed)
         return dot_log(statistics.initial, self.initial) + moved + emitted
 
     def log_prior(self) -> Scalar:
@@ -124,7 +123,7 @@ class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
             flat = flatten_steps(steps, self.event_shape)
             states = statistics.states.reshape(-1, self.num_states)
             emission = emission.maximise(states, flat.y, flat.u, flat.observed, inner("emission", frozen))
-        starts, moves, us = chain.pooled_moves(self._transition, statistics, steps)
+        starts, moves, us = counts.pooled_moves(self._transition, statistics, steps)
         return HMM(*self._moved(starts, moves, us, frozen), emission)
 
     def sums(self, statistics: Counts, steps: Step) -> Sums:

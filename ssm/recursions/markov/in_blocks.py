@@ -3,23 +3,22 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Categorical
-from ssm.emissions.base import AbstractEmission
-from ssm.numeric.trees import times, widen
-from ssm.recursions.markov import blocks as lanes
+from ssm.emissions.common.base import AbstractEmission
+from ssm.numeric.trees import times
+from ssm.recursions.markov import blocks
 from ssm.recursions.markov.counts import Counts, any_component
 from ssm.scan import Saved
-from ssm.shapes import Array, Bool, Float, PyTree
+from ssm.shapes import Array, Bool, Float
 from ssm.steps import Step
 
 
 class InLanes(NamedTuple):
     """The chain of some steps in lanes, and what makes log p(y_t | y_<t) of its normalisers."""
 
-    chain: lanes.Chain
+    chain: blocks.Chain
     steps: Step  # as they came, (T,) or (B, T)
     seen: Bool[Array, "L C"]
     shift: Float[Array, "L C"]
@@ -34,12 +33,12 @@ class InLanes(NamedTuple):
         schedule: Any,
     ) -> "InLanes":
         """Steps laid out as the schedule says, and their likelihoods."""
-        layout = lanes.lay_out(steps, len(initial), schedule.lanes)
+        layout = blocks.lay_out(steps, len(initial), schedule.lanes)
         split = layout.split(steps)
         real, observed = layout.real(steps), emission.informed(split.u, split.observed)
         seen = real if observed is None else real & any_component(observed).reshape(real.shape)
         weights, shift = emission.side_by_side(split.y, split.u, split.observed, seen)
-        chain = lanes.Chain(initial, transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
+        chain = blocks.Chain(initial, transition, weights, real, layout, schedule.tol, schedule.max_sweeps)
         return cls(chain, steps, seen, shift)
 
     def forward(self) -> tuple[Array, Saved]:
@@ -55,12 +54,12 @@ class InLanes(NamedTuple):
         smoothed = still(self.chain.layout.join(back.smoothed), self.steps)
         return there.agreed & back.agreed, Categorical(smoothed), self._evidence(there)
 
-    def walk(self) -> tuple[Array, "tuple[InLanes, lanes.Forward]", Array]:
+    def walk(self) -> tuple[Array, "tuple[InLanes, blocks.Forward]", Array]:
         """As `AbstractDifferentiable.walk_side_by_side`."""
         there = self.chain.forward()
         return there.agreed, (self, there), self._evidence(there)
 
-    def expect(self, there: lanes.Forward, counted: Float[Array, "B"] | None) -> tuple[Array, Counts]:
+    def expect(self, there: blocks.Forward, counted: Float[Array, "B"] | None) -> tuple[Array, Counts]:
         """As `AbstractExpectation.statistics_side_by_side`."""
         back = self.chain.backward(there, counted)
         often = self.chain.real.astype(back.smoothed.dtype)
@@ -70,38 +69,21 @@ class InLanes(NamedTuple):
         counts = Counts(initial, self.chain.transition * back.moves, rows.T)
         return back.agreed, counts
 
-    def _evidence(self, there: lanes.Forward) -> Float[Array, "..."]:
+    def _evidence(self, there: blocks.Forward) -> Float[Array, "..."]:
         return self.chain.layout.join(jnp.where(self.seen, jnp.log(there.totals) + self.shift, 0))
 
 
 def arranged(steps: Step, size: int, schedule: Any) -> Step:
     """As `AbstractExpectation.arrange`, for a chain of `size` states."""
-    layout = lanes.lay_out(steps, size, schedule.lanes)
+    layout = blocks.lay_out(steps, size, schedule.lanes)
     return dataclasses.replace(layout.split(steps), padding=None)
 
 
 def arranged_counts(counts: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
     """As `AbstractExpectation.arrange_statistics`."""
-    layout = lanes.lay_out(steps, counts.initial.shape[-1], schedule.lanes)
+    layout = blocks.lay_out(steps, counts.initial.shape[-1], schedule.lanes)
     counts = counts if counted is None else times(counts, counted)
     states = layout.split(counts.states)
     states = jnp.where(layout.real(steps).reshape(-1, 1), states, 0)
     sums = lambda leaf: jnp.sum(leaf, axis=0) if steps.t.ndim == 2 else leaf
     return Counts(sums(counts.initial), sums(counts.transitions), states)
-
-
-def still(beliefs: PyTree, steps: Step) -> PyTree:
-    """Beliefs (B, T, ...) that stay, in the padding after a sequence, what they were at its end."""
-    if steps.padding is None:
-        return beliefs
-    last = jnp.sum(~steps.padding, axis=-1, keepdims=True, dtype=int) - 1  # (B, 1)
-    times = jnp.minimum(jnp.arange(steps.t.shape[-1]), last)
-    return jax.tree.map(lambda leaf: leaf[jnp.arange(len(leaf))[:, None], times], beliefs)
-
-
-def still_ahead(predicted: PyTree, filtered: PyTree, steps: Step) -> PyTree:
-    """Predicted beliefs (B, T, ...) that are, in the padding after a sequence, the filtered ones of `still`."""
-    if steps.padding is None:
-        return predicted
-    where = lambda ahead, now: jnp.where(widen(steps.padding, ahead.ndim), now, ahead)
-    return jax.tree.map(where, predicted, filtered)

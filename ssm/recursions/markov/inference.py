@@ -10,14 +10,14 @@ import numpy as np
 from ssm.beliefs import Bracketed, Categorical, LogCategorical
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution, categorical
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.maps.markov import MarkovMap
 from ssm.model import AbstractStateSpace
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import log, log_sum, ratio
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
-from ssm.recursions.markov import counts as chain
+from ssm.recursions.markov import counts
 from ssm.recursions.markov.counts import NOTHING, Known, ReversedChain, ReversedLogChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
@@ -93,7 +93,7 @@ class ChainFilter(
     @property
     def num_inputs(self) -> int | None:
         """What the emission and the transition read: both see the same inputs."""
-        return chain.common_inputs(self.emission, self._transition)
+        return counts.common_inputs(self.emission, self._transition)
 
     @property
     def num_steps(self) -> int | None:
@@ -179,7 +179,7 @@ class ChainFilter(
         """Rows that sum to one again."""
         if isinstance(smoothed, LogCategorical):
             logs = smoothed.log_probs
-            return LogCategorical(chain.difference(logs, log_sum(logs)[..., None]))
+            return LogCategorical(counts.difference(logs, log_sum(logs)[..., None]))
         total = multiply(smoothed.probs, jnp.ones((self.num_states, 1), smoothed.probs.dtype))
         return Categorical(ratio(smoothed.probs, total))
 

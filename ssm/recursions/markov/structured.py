@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ssm.durations.base import AbstractDurations
-from ssm.emissions.base import AbstractEmission
 from ssm.emissions.combined.tied import Tied
+from ssm.emissions.common.base import AbstractEmission
 from ssm.recursions.markov.hmm import HMM
 from ssm.shapes import Array
 from ssm.transitions.base import AbstractTransition

@@ -8,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.base import AbstractEmission
+from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import index
+from ssm.passes.blocks import Batch, Layout, relay
 from ssm.passes.in_order import where_it_holds
-from ssm.recursions.markov import blocks as lanes
+from ssm.recursions.markov import blocks
 from ssm.recursions.markov.counts import any_component
 from ssm.shapes import Array, Bool, Flag, Float, Int, Integer
 from ssm.steps import Step
@@ -41,7 +42,7 @@ class BestInLanes(eqx.Module):
     rows: Float[Array, "L K C"]
     real: Bool[Array, "L C"]
     whole: bool = eqx.field(static=True)  # every lane is a sequence without padding
-    layout: lanes.Layout | lanes.Batch = eqx.field(static=True)
+    layout: Layout | Batch = eqx.field(static=True)
     tol: float | None = eqx.field(static=True)
     max_sweeps: int | None = eqx.field(static=True)
 
@@ -56,7 +57,7 @@ class BestInLanes(eqx.Module):
     ) -> "BestInLanes":
         """Steps (T,) or (B, T) as observed, laid out as the schedule says."""
         one = 1 if steps.t.shape[-1] < LONG else None
-        layout = lanes.lay_out(steps, len(initial), schedule.lanes or one)
+        layout = blocks.lay_out(steps, len(initial), schedule.lanes or one)
         split, real = layout.split(steps), layout.real(steps)
         observed = emission.informed(split.u, split.observed)
         seen = None if observed is None else any_component(observed).reshape(real.shape)
@@ -127,7 +128,7 @@ class BestInLanes(eqx.Module):
 
     def _last(self, record: Record) -> Float[Array, "K C"]:
         """The scores that the last state of each lane's sequence is the best of."""
-        if isinstance(self.layout, lanes.Batch):
+        if isinstance(self.layout, Batch):
             return record.last
         lane = (self.layout.total - 1) // self.layout.depth
         return jnp.broadcast_to(record.last[:, lane, None], record.last.shape)
@@ -135,7 +136,7 @@ class BestInLanes(eqx.Module):
     def _move(self, scores: Float[Array, "K C"]) -> tuple[Float[Array, "K C"], Array | None]:
         """max_i (δ_i + log A_ij), and of few states that i."""
         reached = lambda i: self.transition[i][:, None] + scores[i]
-        if self.size <= lanes.SMALL:
+        if self.size <= blocks.SMALL:
             moved, before = reached(0), jnp.zeros(scores.shape, self.kind)
             for i in range(1, self.size):
                 before = jnp.where(reached(i) > moved, jnp.asarray(i, self.kind), before)
@@ -150,7 +151,7 @@ class BestInLanes(eqx.Module):
     def _before(self, kept: Array, state: Integer[Array, "C"]) -> Integer[Array, "C"]:
         """The best predecessor of one state in each lane, the first of them where several are."""
         states = jnp.arange(self.size, dtype=self.kind)[:, None]
-        if self.size <= lanes.SMALL:
+        if self.size <= blocks.SMALL:
             return jnp.max(jnp.where(states == state, kept, 0), axis=0)
         scores = kept + self.transition[:, state]
         return jnp.min(jnp.where(scores == jnp.max(scores, axis=0), states, self.size - 1), axis=0)
@@ -162,7 +163,7 @@ class BestInLanes(eqx.Module):
     def _relay(self, walk: Callable, starts: Array, same: Callable) -> tuple[Flag, Any]:
         if self.independent:
             return jnp.ones((), bool), walk(starts)[1]
-        return lanes.relay(walk, starts, same, self.max_sweeps)
+        return relay(walk, starts, same, self.max_sweeps or blocks.SWEEPS)
 
     @property
     def size(self) -> int:
@@ -172,12 +173,12 @@ class BestInLanes(eqx.Module):
     @property
     def kind(self) -> Any:
         """The integers that states are kept as."""
-        return jnp.uint8 if self.size <= lanes.SMALL else jnp.int32
+        return jnp.uint8 if self.size <= blocks.SMALL else jnp.int32
 
     @property
     def batched(self) -> bool:
         """Whether every lane is a sequence."""
-        return isinstance(self.layout, lanes.Batch)
+        return isinstance(self.layout, Batch)
 
     @property
     def independent(self) -> bool:
@@ -186,8 +187,8 @@ class BestInLanes(eqx.Module):
 
     @property
     def memory(self) -> int:
-        """As for `lanes.Chain`."""
-        return 0 if self.independent else min(lanes.MEMORY, self.layout.depth)
+        """As for `blocks.Chain`."""
+        return 0 if self.independent else min(blocks.MEMORY, self.layout.depth)
 
 
 def best_in_lanes(

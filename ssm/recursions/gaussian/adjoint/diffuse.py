@@ -1,4 +1,4 @@
-"""What the evidence changes by while some states are diffuse: the costate of `ssm.recursions.gaussian.adjoint.recursion`, with a loading.
+"""What the evidence changes by while some states are diffuse: as `recursion` beside this file, with a loading.
 
 Walked back with the slopes of log p(y_{t+1}, ...) in the mean, covariance and loading of a belief. Observations are
 taken in two stages (Koopman & Durbin 2003; Durbin & Koopman 2012, sections 5.3 and 7.3): the joint of (y_t, x_t) once
@@ -19,8 +19,8 @@ from ssm.numeric.linalg import multiply, square
 from ssm.numeric.roots import solve_lower
 from ssm.passes.backward import Reversal
 from ssm.recursion import AbstractRecursion
-from ssm.recursions.gaussian.adjoint.recursion import Sensitivities, Varying, before, gathered
-from ssm.recursions.gaussian.system.dynamics import Dynamics
+from ssm.recursions.gaussian.adjoint.recursion import Sensitivities, before, gathered
+from ssm.recursions.gaussian.system.dynamics import Dynamics, Varying
 from ssm.shapes import Array, Flag, Float, Key, Scalar
 from ssm.steps import Step
 
@@ -100,7 +100,7 @@ def _resolved(
 
 
 @final
-class DiffuseCostate(AbstractRecursion[DiffuseSlope]):
+class DiffuseAdjoint(AbstractRecursion[DiffuseSlope]):
     """belief = the slopes in the filtered belief, from the end."""
 
     feeds_back: ClassVar[bool] = False

@@ -1,6 +1,6 @@
 """Prediction errors and smoothed noises of a linear-Gaussian model, each divided by its own standard deviation.
 
-With the costate (r_t, N_t) of `costate.py`, the smoothed noises and their variances, before anything is observed, are
+With the adjoint (r_t, N_t) of `adjoint.py`, the smoothed noises and their variances, before anything is observed, are
 
     E[ε_t | y] = R e_t,  Var = R D_t R,     D_t = S⁻¹ + Kᵀ Fᵀ N_{t+1} F K;      E[η_t | y] = Q r_t,  Var = Q N_t Q
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian
 from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.numeric.linalg import multiply, square
-from ssm.recursions.gaussian.adjoint import recursion as costate
+from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint.recursion import Seen
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Float
@@ -34,7 +34,7 @@ def innovations(model: Any, steps: Step, predicted: Gaussian | DiffuseGaussian) 
     """S^-½ (y - E[y_t | y_<t]), NaN where nothing was observed and where its variance is infinite or zero."""
     prepared = model.prepare(steps)
     seen = model.seen(prepared, predicted)
-    happened = costate.happened(prepared, model.event_shape[0])[2]
+    happened = adjoint.happened(prepared, model.event_shape[0])[2]
     varies = jnp.any(seen.gains.whiten != 0, axis=-1)
     return jnp.where(happened & varies, seen.surprise, jnp.nan)
 
@@ -45,13 +45,13 @@ def disturbances(
     """Smoothed noises over their standard deviations."""
     prepared = model.prepare(steps)
     seen = model.seen(prepared, predicted)
-    after = costate.costates(seen, prepared, schedule)
-    slope, curvature = jax.vmap(costate.now)(seen, after)
-    _, moved, read = costate.happened(prepared, model.event_shape[0])
+    after = adjoint.adjoints(seen, prepared, schedule)
+    slope, curvature = jax.vmap(adjoint.now)(seen, after)
+    _, moved, read = adjoint.happened(prepared, model.event_shape[0])
 
     def emission(seen: Seen, after: Any, read: Bool[Array, "N"], u: Any) -> Float[Array, "N"]:
         noise = jnp.where(read, seen.noise_slope(after.mean), 0)
-        precision = jnp.where(read[:, None] & read, costate.emitted(seen.gains, after.covariance)[1], 0)
+        precision = jnp.where(read[:, None] & read, adjoint.emitted(seen.gains, after.covariance)[1], 0)
         return jnp.where(read, _standardised(model._emission(u).root, noise, precision), jnp.nan)
 
     def transition(slope: Array, curvature: Array, moved: Bool[Array, ""], u: Any) -> Float[Array, "D"]:

@@ -1,7 +1,7 @@
 """What the evidence of a linear-Gaussian model changes by, per change of each of its numbers, exactly.
 
 Fisher's identity in its dual form (Koopman & Shephard 1992; Durbin & Koopman 2012, sections 4.4, 4.5 and 7.3.3). With
-the costate r_t, N_t, the slope of log p(y_t, y_{t+1}, ... | x_t) in the mean of p(x_t | y_<t) and the loss of its
+the adjoint r_t, N_t, the slope of log p(y_t, y_{t+1}, ... | x_t) in the mean of p(x_t | y_<t) and the loss of its
 variance,
 
     r_t = Hᵀ S⁻¹ v_t + (I - K H)ᵀ Fᵀ r_{t+1},        N_t = Hᵀ S⁻¹ H + (I - K H)ᵀ Fᵀ N_{t+1} F (I - K H),
@@ -25,7 +25,8 @@ from ssm.numeric.roots import empty_pivots, solve_lower
 from ssm.numeric.trees import times, widen
 from ssm.passes.backward import Reversal, backward_steps
 from ssm.recursion import AbstractParallelRecursion
-from ssm.recursions.gaussian.steady.riccati import Gains
+from ssm.recursions.gaussian.system.dynamics import Varying
+from ssm.recursions.gaussian.system.gains import Gains
 from ssm.scan import scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.shapes import Array, Bool, Flag, Float, Key, Scalar
@@ -43,15 +44,6 @@ class Sensitivities(NamedTuple):
     emission_covariance: Float[Array, "*T N N"]
     transition_offset: Float[Array, "T D"]
     emission_offset: Float[Array, "T N"]  # minus that of y
-
-
-class Varying(NamedTuple):
-    """Which matrices vary in time."""
-
-    transition: bool
-    transition_covariance: bool
-    emission: bool
-    emission_covariance: bool
 
 
 class Seen(NamedTuple):
@@ -100,7 +92,7 @@ def gains_of(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noi
 
 
 @final
-class Costate(AbstractParallelRecursion[Slope]):
+class Adjoint(AbstractParallelRecursion[Slope]):
     """belief = (Fᵀ r_{t+1}, Fᵀ N_{t+1} F), from the end."""
 
     feeds_back: ClassVar[bool] = False
@@ -122,12 +114,12 @@ class Costate(AbstractParallelRecursion[Slope]):
         return u.u
 
 
-def costates(seen: Any, steps: Step, schedule: AbstractSchedule, recursion: Any = None) -> Any:
+def adjoints(seen: Any, steps: Step, schedule: AbstractSchedule, recursion: Any = None) -> Any:
     """(Fᵀ r_{t+1}, Fᵀ N_{t+1} F), or the beliefs of another `recursion`, at all times.
 
     From what was seen at all times (T, ...) of prepared steps.
     """
-    walked = Costate() if recursion is None else recursion
+    walked = Adjoint() if recursion is None else recursion
     u = jax.vmap(Seen.back)(seen) if recursion is None else seen
     back = backward_steps(dataclasses.replace(steps, u=u), None, None)
     return scan(walked, back, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
@@ -195,7 +187,7 @@ def smoothed_means(filtered: Gaussian, after: Slope) -> Float[Array, "T D"]:
 
 
 def smoothed_covariance(root: Float[Array, "*T D D"], after: Float[Array, "*T D D"]) -> Float[Array, "*T D D"]:
-    """P - P Fᵀ N_{t+1} F P, from the root of the filtered one and the costate after it."""
+    """P - P Fᵀ N_{t+1} F P, from the root of the filtered one and the adjoint after it."""
     across = jnp.swapaxes(root, -1, -2)
     kept = jnp.eye(root.shape[-1], dtype=root.dtype) - multiply_many(across, after, root)
     return multiply_many(root, kept, across)
@@ -211,7 +203,7 @@ def together(sensitivities: Sensitivities, counted: Float[Array, "B"] | None) ->
 
 
 def now(seen: Seen, after: Slope) -> tuple[Float[Array, "D"], Float[Array, "D D"]]:
-    """r_t and N_t of one time, from the costate after it."""
+    """r_t and N_t of one time, from the adjoint after it."""
     kept, look = seen.gains.kept, seen.look
     return seen.slope + multiply_many(kept.T, after.mean), multiply_many(look.T, look) + multiply_many(
         kept.T, after.covariance, kept
@@ -219,7 +211,7 @@ def now(seen: Seen, after: Slope) -> tuple[Float[Array, "D"], Float[Array, "D D"
 
 
 def emitted(gains: Gains, after: Float[Array, "D D"]) -> tuple[Float[Array, "N D"], Float[Array, "N N"]]:
-    """Kᵀ (I - N P) and S⁻¹ + Kᵀ N K of one time, with N of the costate after it and P the filtered covariance."""
+    """Kᵀ (I - N P) and S⁻¹ + Kᵀ N K of one time, with N of the adjoint after it and P the filtered covariance."""
     gain, root = gains.gain, gains.root
     pulled = multiply_many(gain.T, after)
     return gain.T - multiply_many(pulled, root, root.T), multiply_many(gains.whiten.T, gains.whiten) + multiply_many(

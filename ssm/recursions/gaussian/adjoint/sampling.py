@@ -5,10 +5,9 @@ x = E[x | y] + (x⁺ - E[x⁺ | y⁺]) (Durbin & Koopman 2002). Only the error o
 
     e_t = x⁺_t - E[x⁺_t | y⁺_<t],        e_{t+1} = F (e_t - K (H e_t + v_t)) + w_{t+1},
 
-and back the costate r_t of `ssm.recursions.gaussian.adjoint.recursion`. Nothing is divided by a prediction, so noises may be singular and
-states certain. What subtracts too much (`ssm.recursions.gaussian.adjoint.smoothing`), at the start of a sequence, is drawn given
-what comes after it, by the reversed kernels, or where these do not hold all of a path, from its end
-(`ssm.recursions.gaussian.adjoint.orthogonal`).
+and back the adjoint r_t of `recursion`. Nothing is divided by a prediction, so noises may be singular and states
+certain. What subtracts too much (`smoothing`), at the start of a sequence, is drawn given what comes after it, by the
+reversed kernels, or where these do not hold all of a path, from its end (`orthogonal`).
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from ssm.beliefs import Gaussian, Point
 from ssm.numeric.linalg import multiply
 from ssm.passes.backward import Reversal, backward_steps
 from ssm.recursion import AbstractRecursion
-from ssm.recursions.gaussian.adjoint import recursion as costate
+from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint.orthogonal import whitened
 from ssm.recursions.gaussian.adjoint.recursion import Seen
 from ssm.recursions.gaussian.adjoint.smoothing import kernels_hold, left
@@ -36,9 +35,9 @@ def draws(
 ) -> Float[Array, "S T D"]:
     """Paths from p(x_{1:T} | y_{1:T}) of prepared steps, from the beliefs of the forward pass."""
     seen = model.seen(steps, predicted)
-    matrices, costates = jax.vmap(Seen.back)(seen).matrix, costate.costates(seen, steps, Sequential())
-    expected = costate.smoothed_means(filtered, costates)
-    exact = left(filtered.root, costates.covariance)[1]
+    matrices, adjoints = jax.vmap(Seen.back)(seen).matrix, adjoint.adjoints(seen, steps, Sequential())
+    expected = adjoint.smoothed_means(filtered, adjoints)
+    exact = left(filtered.root, adjoints.covariance)[1]
     ways = backward_steps(steps, predicted, filtered)
     known = _known(exact, ways)
     second = jnp.where(kernels_hold(model, steps, predicted, filtered, known), 1, 2)
@@ -160,7 +159,7 @@ class Rest(AbstractRecursion[Point]):
 
 @final
 class Slopes(AbstractRecursion[Point]):
-    """belief = Fᵀ r_{t+1}, from the end: the mean of `ssm.recursions.gaussian.adjoint.recursion.Costate` alone."""
+    """belief = Fᵀ r_{t+1}, from the end: the mean of `ssm.recursions.gaussian.adjoint.recursion.Adjoint` alone."""
 
     feeds_back: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""Smoothed states of a linear-Gaussian model from the costate, and from reversed kernels where those are more exact.
+"""Smoothed states of a linear-Gaussian model from the adjoint, and from reversed kernels where those are more exact.
 
     mean_t + P_t Fᵀ r_{t+1},        L (I - Lᵀ Fᵀ N_{t+1} F L) Lᵀ   with   P_t = L Lᵀ
 
@@ -7,7 +7,7 @@ there a reversed kernel multiplies by the inverse of dynamics that contract, and
 large as the states. But they subtract, which costs the digits of what the future knows better than the past by far;
 the kernels of Rauch, Tung & Striebel subtract nothing. So where much is subtracted, and while some states are diffuse,
 kernels lead back from the nearest later time where it is not. Where both lose digits, as where a state without noise is
-vague at first and certain later, orthogonal matrices lead back from the end (`ssm.recursions.gaussian.adjoint.orthogonal`).
+vague at first and certain later, orthogonal matrices lead back from the end (`orthogonal`).
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from ssm.numeric.linalg import multiply_many
 from ssm.numeric.roots import clear_pivots, semidefinite_root
 from ssm.numeric.trees import select
 from ssm.passes.backward import backward_steps, walk_back
-from ssm.recursions.gaussian.adjoint import recursion as costate
+from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint.orthogonal import whitened
 from ssm.recursions.gaussian.adjoint.recursion import Seen
 from ssm.schedules.base import AbstractSchedule
@@ -38,16 +38,16 @@ LEAST_LEFT = 1 / 16
 def smoothed(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
     """p(x_t | y_{1:T}) (T, ...) of prepared steps, from the beliefs of the forward pass."""
     seen = model.seen(steps, predicted)
-    after = costate.costates(seen, steps, schedule)
-    return from_costates(model, steps, predicted, filtered, seen, after, schedule)[0]
+    after = adjoint.adjoints(seen, steps, schedule)
+    return from_adjoints(model, steps, predicted, filtered, seen, after, schedule)[0]
 
 
-def from_costates(
+def from_adjoints(
     model: Any, steps: Step, predicted: Any, filtered: Any, seen: Seen, after: Slope, schedule: AbstractSchedule
 ) -> tuple[Any, Bool[Array, "T"]]:
-    """The same, from costates, and where these alone were enough."""
+    """The same, from adjoints, and where these alone were enough."""
     root, exact = left(filtered.root, after.covariance)
-    mean = costate.smoothed_means(Gaussian(filtered.mean, filtered.root), after)
+    mean = adjoint.smoothed_means(Gaussian(filtered.mean, filtered.root), after)
     directly = dataclasses.replace(filtered, mean=mean, root=root)
     if isinstance(filtered, DiffuseGaussian):
         exact = exact & ~is_diffuse(filtered)

@@ -1,1 +1,4 @@
-"""TODO."""
+"""Moments of smoothed states, and the M-step.
+
+Imports `adjoint`, `regression`. Hands on no names.
+"""

@@ -1,6 +1,6 @@
 """What a linear-Gaussian model learns from: three regressions, of the first state, of the next state, of what is seen.
 
-The E-step is the gradient of the evidence (`ssm.recursions.gaussian.adjoint.recursion`), with the second moments of the smoothed states.
+The E-step is the gradient of the evidence (`adjoint/recursion.py`), with the second moments of the smoothed states.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ssm.numeric.linalg import add_up, multiply
 from ssm.numeric.trees import select, times
-from ssm.recursions.gaussian.adjoint import recursion as costate
+from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint.recursion import Sensitivities
 from ssm.recursions.gaussian.regression.regression import Regression
 from ssm.shapes import Array, Flag, Float
@@ -70,15 +70,15 @@ def states(
     `initial`: the mean expected of the first, or None for what the slopes of the evidence know, as where they are
     `exact` (T,).
     """
-    begun, moved, read = costate.happened(steps, size)
+    begun, moved, read = adjoint.happened(steps, size)
     seen = jnp.any(read, axis=1)
     weigh = lambda flags, array: add_up(jnp.where(flags[:, None, None], array, 0))
     return States(
-        costate.before(mean),
+        adjoint.before(mean),
         mean,
         moved.astype(mean.dtype),
         seen.astype(mean.dtype),
-        weigh(moved, costate.before(covariance)),
+        weigh(moved, adjoint.before(covariance)),
         weigh(seen, covariance),
         jnp.sum(begun).astype(mean.dtype),
         None if initial is None else First.of(mean - initial, covariance, begun.astype(mean.dtype), exact),

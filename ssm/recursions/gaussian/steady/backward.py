@@ -7,8 +7,9 @@ from ssm.beliefs import Gaussian
 from ssm.numeric.linalg import multiply, square
 from ssm.numeric.roots import clear_pivots, semidefinite_root
 from ssm.numeric.trees import widen
-from ssm.recursions.gaussian.adjoint import recursion as costate
-from ssm.recursions.gaussian.adjoint import smoothing as costate_smoothing
+from ssm.passes.blocks import still
+from ssm.recursions.gaussian.adjoint import recursion as adjoint
+from ssm.recursions.gaussian.adjoint import smoothing as adjoint_smoothing
 from ssm.recursions.gaussian.adjoint.recursion import Sensitivities
 from ssm.recursions.gaussian.adjoint.smoothing import little_subtracted
 from ssm.recursions.gaussian.learning.moments import First, States
@@ -18,7 +19,6 @@ from ssm.recursions.gaussian.steady.forward import WalkThere
 from ssm.recursions.gaussian.steady.riccati import Closed
 from ssm.recursions.gaussian.steady.slopes import Sums, Walked, step_back
 from ssm.recursions.gaussian.system.dynamics import reversed_kernel
-from ssm.recursions.markov.in_blocks import still
 from ssm.shapes import Array, Bool, Flag, Float, Int
 
 
@@ -77,7 +77,7 @@ class InLanes(WalkThere):
         """
         often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
         walked, sums = self._walk_back(often)
-        found = self._costate_covariances()
+        found = self._adjoint_covariances()
         behind, pulled, through, observed, blurred = self._slopes_of_entries(found)
         weights = self._weights(found, often)
         moved = weights.at[0].set(0)  # nothing leads into the first time
@@ -106,7 +106,7 @@ class InLanes(WalkThere):
     def _expected_states(
         self, walked: Walked, found: Relaxed, behind: Array, weights: Float[Array, "M"], often: Float[Array, "B"]
     ) -> tuple[States, Flag]:
-        """And whether the costate knew all of them."""
+        """And whether the adjoint knew all of them."""
         smoothed, spread, exact = self._states(walked.mean, found, behind)
         last = len(weights) - 1 - (not self._after_head)  # the entry of the last times
         there = self._times(often) * self._real.astype(often.dtype)
@@ -125,11 +125,11 @@ class InLanes(WalkThere):
     def _states(
         self, state: Parts, found: Relaxed, behind: Float[Array, "M D D"]
     ) -> tuple[Parts, Float[Array, "M D D"], Bool[Array, "H"]]:
-        """Smoothed means, and covariances of every entry, and at which times of the head the costate knew them."""
+        """Smoothed means, and covariances of every entry, and at which times of the head the adjoint knew them."""
         size = self.split.head
         roots = self._entry_steps(found).gains.root
-        spread = costate.smoothed_covariance(roots, behind)
-        exact = costate_smoothing.left(roots[:size], behind[:size])[1]
+        spread = adjoint.smoothed_covariance(roots, behind)
+        exact = adjoint_smoothing.left(roots[:size], behind[:size])[1]
 
         def early() -> tuple[Parts, Float[Array, "M D D"]]:
             found, kernels = self._by_kernels()
@@ -151,10 +151,10 @@ class InLanes(WalkThere):
         nothing = jnp.zeros((len(self.problem.initial_mean), split.count), often.dtype)
         return sweep(step_back, rules, steady.loop.T, inputs, nothing, split, reverse=True)
 
-    def _costate_covariances(self) -> Relaxed:
+    def _adjoint_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
         start = jnp.zeros_like(self.problem.initial_root)
-        head, steady = (_costate(step) for step in self.covariances[:2])
+        head, steady = (_adjoint(step) for step in self.covariances[:2])
         return self._relax(start, steady, head, self.covariances.moving)
 
     def _slopes_of_entries(self, found: Relaxed) -> tuple[Float[Array, "M ..."], ...]:
@@ -163,12 +163,12 @@ class InLanes(WalkThere):
 
         def one(entry: tuple) -> tuple:
             after, step, root_before = entry
-            behind, pulled = multiply(transition.T, after, transition), _costate(step).apply(after)
+            behind, pulled = multiply(transition.T, after, transition), _adjoint(step).apply(after)
             through = multiply(pulled, transition, square(root_before))
-            return behind, pulled, through, *costate.emitted(step.gains, behind)
+            return behind, pulled, through, *adjoint.emitted(step.gains, behind)
 
         steps = self._entry_steps(found)
-        return found.each(one, (found.all, steps, costate.before(steps.gains.root)))
+        return found.each(one, (found.all, steps, adjoint.before(steps.gains.root)))
 
     # -- which entry of what is walked back from the end stands for which time ----------------------------------
 
@@ -220,7 +220,7 @@ class InLanes(WalkThere):
         return jax.tree.map(both, self.covariances.head, self.covariances.steady)
 
 
-def _costate(step: Closed) -> Backward:
+def _adjoint(step: Closed) -> Backward:
     """From N_{t+1} to N_t."""
     return Backward(_transposed(step.loop), step.information)
 

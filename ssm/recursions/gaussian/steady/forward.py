@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.numeric.trees import index
+from ssm.passes.blocks import still, still_ahead
 from ssm.recursions.gaussian.steady.blocks import Parts, Split, Sweep, push, sweep
-from ssm.recursions.gaussian.steady.riccati import Closed, Covariances, Gains, System, settle
-from ssm.recursions.markov.in_blocks import still, still_ahead
+from ssm.recursions.gaussian.steady.riccati import Closed, Covariances, System, settle
+from ssm.recursions.gaussian.system.gains import Gains
 from ssm.scan import Saved
 from ssm.shapes import Array, Bool, Flag, Float, Int
 from ssm.steps import Step

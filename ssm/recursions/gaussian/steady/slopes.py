@@ -1,6 +1,6 @@
-"""A step of the way back of a linear-Gaussian model with constant matrices (see `gaussian_lanes`), and what it adds up.
+"""A step of the way back of a linear-Gaussian model with constant matrices (see `blocks`), and what it adds up.
 
-With the costate r_t and the noise's e_t of `ssm.recursions.gaussian.adjoint.recursion`, whose products with states are the slopes of the
+With the adjoint r_t and the noise's e_t of `adjoint/recursion.py`, whose products with states are the slopes of the
 evidence.
 """
 

@@ -24,6 +24,15 @@ class Dynamics(NamedTuple):
     root: Any  # (N, N)
 
 
+class Varying(NamedTuple):
+    """Which matrices vary in time."""
+
+    transition: bool
+    transition_covariance: bool
+    emission: bool
+    emission_covariance: bool
+
+
 class Known(NamedTuple):
     """What varies in time, in the place of u; None in a `Dynamics` where the model's constant holds."""
 

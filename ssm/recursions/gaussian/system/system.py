@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from ssm.distributions import Distribution, multivariate_normal
 from ssm.model import AbstractStateSpace
 from ssm.numeric.linalg import multiply
-from ssm.recursions.gaussian.adjoint.recursion import Varying
-from ssm.recursions.gaussian.system.dynamics import Dynamics, Known, at_times, filled, measure, offsets
+from ssm.recursions.gaussian.system.dynamics import Dynamics, Known, Varying, at_times, filled, measure, offsets
 from ssm.recursions.gaussian.system.parameters import LinearParameters
 from ssm.shapes import Array, Float
 from ssm.steps import Step, partly_missing

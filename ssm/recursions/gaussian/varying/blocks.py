@@ -1,4 +1,4 @@
-"""The walk of a linear-Gaussian model whose covariances keep moving, in lanes (see `ssm.recursions.gaussian.varying.forward`).
+"""The walk of a linear-Gaussian model whose covariances keep moving, in lanes (see `forward`).
 
 Covariances first, which see no data, and then means. Arrays are (L, ..., C), lanes last; every step is that of the
 square-root filter (`ssm.numeric.batched_roots`).
@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from ssm.numeric.batched_roots import Seeing, condition, product, triangular_root
+from ssm.passes.blocks import relay
 from ssm.recursions.gaussian.steady.blocks import Parts, Split
 from ssm.recursions.gaussian.system.dynamics import Dynamics
-from ssm.recursions.markov.blocks import relay
 from ssm.shapes import Array, Flag, Float, PyTree
 from ssm.steps import Step, seen_steps
 

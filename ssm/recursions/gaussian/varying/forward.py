@@ -2,7 +2,7 @@
 
 What a filter knew long ago it forgets, of covariances twice as fast as of means. So blocks of a long sequence are
 walked side by side, from where a walk over the end of the block before leads, and again from each other's ends until
-every border agrees (as a chain: `ssm.recursions.markov.blocks`). By then each block starts where the one before it ended.
+every border agrees (as a chain: `markov/blocks.py`). By then each block starts where the one before it ended.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian
 from ssm.numeric.trees import index
 from ssm.passes.backward import smooth_backward
+from ssm.passes.blocks import still, still_ahead
 from ssm.recursions.gaussian.varying.blocks import Walk, in_lanes, joined
-from ssm.recursions.markov.in_blocks import still, still_ahead
 from ssm.scan import Saved
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Flag, Float

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.emissions.floors import of_all
+from ssm.emissions.common.floors import of_all
 from ssm.numeric import checks
 from ssm.numeric.trees import widen
 from ssm.shapes import Array, Bool, Float, Key, PyTree

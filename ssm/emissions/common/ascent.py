@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.components import weights_seen
+from ssm.emissions.common.components import weights_seen
 from ssm.numeric.ascent import climb
 from ssm.parameters.freezing import trainable
 from ssm.shapes import Array, Bool, Float, PyTree, Scalar
