@@ -85,6 +85,11 @@ class AbstractStateSpace(AbstractModel):
     from a scan.
     """
 
+    @property
+    def weighs_otherwise(self) -> str | None:
+        """Where a state is not weighed by p(y | x) alone: why, as the end of an error. None where it is."""
+        return None
+
     def initial_state(self, u: PyTree) -> Any:
         """p(x_1 | u_1)."""
         raise unwritten(self)

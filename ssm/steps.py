@@ -1,5 +1,7 @@
 """What is known at one instant."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,13 @@ class Step(eqx.Module):
     observed: Bool[Array, "*event"] | None = None  # False where missing; one flag, or one per component
     first: Bool[Array, ""] | None = None  # a new sequence starts here
     padding: Bool[Array, ""] | None = None  # not even time passes here
+
+
+class PartlyObserved(NamedTuple):
+    """An observation, and which of its components are there (None: all)."""
+
+    y: Array
+    observed: Bool[Array, "*event"] | None
 
 
 def partly_missing(steps: Step) -> bool:

@@ -20,6 +20,11 @@ class AbstractHead(AbstractReplaceable):
         """Size of the features."""
         raise unwritten(self)
 
+    def check_reads(self, shown: int) -> None:
+        """Raise ValueError unless it reads as many features as a cell shows."""
+        if shown != self.input_size:
+            raise ValueError(f"head: reads {self.input_size} features, but the cell shows {shown}")
+
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""

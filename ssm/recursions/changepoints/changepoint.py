@@ -18,9 +18,8 @@ from ssm.numeric.trees import select, widen
 from ssm.parameters import Simplex, value
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.changepoints.runs import NextRun, ReversedRuns, Run, Runs, log_sum
-from ssm.recursions.particles.particle_filter import PartlyObserved
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.steps import Step, partly_missing
+from ssm.steps import PartlyObserved, Step, partly_missing
 
 
 @final

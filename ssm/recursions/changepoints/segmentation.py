@@ -11,9 +11,8 @@ from ssm.maps.max_plus import best_score
 from ssm.numeric.trees import select
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.changepoints.changepoint import ChangePoint
-from ssm.recursions.particles.particle_filter import PartlyObserved
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
-from ssm.steps import Step
+from ssm.steps import PartlyObserved, Step
 
 
 class BestRuns(eqx.Module):

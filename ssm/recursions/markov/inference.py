@@ -10,6 +10,7 @@ import numpy as np
 from ssm.beliefs import Bracketed, Categorical, LogCategorical
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution, categorical
+from ssm.emissions.combined.labelled import has_labels
 from ssm.emissions.common.base import AbstractEmission
 from ssm.maps.markov import MarkovMap
 from ssm.model import AbstractStateSpace
@@ -59,6 +60,16 @@ class ChainFilter(
         """A matrix takes the place of a matrix, and its prior stays."""
         bare = name == "transition" and not isinstance(value, AbstractTransition)
         return self._transition.replace(probs=value) if bare and isinstance(self._transition, Homogeneous) else value
+
+    @property
+    def weighs_otherwise(self) -> str | None:
+        """Labels, which are no part of an observation's density."""
+        if not has_labels(self.emission):
+            return None
+        return (
+            "so the labels of an ssm.emissions.Labelled would be ignored; filter the HMM itself, which is exact, or "
+            "leave the emission unlabelled"
+        )
 
     @property
     def transition(self) -> Float[Array, "K K"]:

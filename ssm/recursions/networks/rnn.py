@@ -55,7 +55,7 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
             raise ValueError(f"reads: expected one of {', '.join(READINGS)}, got {reads!r}")
         self.head = without_functions(head)
         self.reading = READINGS[reads]
-        check_sizes(self.cell, head)
+        head.check_reads(self.cell.output_size)
         if not self.reading.fits(self.cell, head):
             raise ValueError(
                 f"cell: reads {self.cell.input_size} numbers per step, but an encoded observation has "
@@ -151,9 +151,3 @@ class RNN(AbstractDeterministicRecursion[Point], AbstractReversibleRecursion[Poi
     def reverse(self, filtered: Point, predicted: Point, u: PyTree) -> ConstantKernel:
         """Given the past the state is certain, so the future adds nothing."""
         return ConstantKernel.of(filtered)
-
-
-def check_sizes(cell: AbstractCell, head: AbstractHead) -> None:
-    """Raise ValueError unless the head reads what the cell shows."""
-    if cell.output_size != head.input_size:
-        raise ValueError(f"head: reads {head.input_size} features, but the cell shows {cell.output_size}")

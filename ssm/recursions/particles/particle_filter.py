@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -12,7 +12,6 @@ import numpy as np
 
 from ssm.beliefs import Particles
 from ssm.distributions import Distribution, WeightedMixture, is_known, marginal_log_prob
-from ssm.emissions.combined.labelled import has_labels
 from ssm.maps.base import AbstractKernel
 from ssm.model import AbstractStateSpace
 from ssm.numeric.checks import positive_int
@@ -21,17 +20,9 @@ from ssm.numeric.logspace import log
 from ssm.numeric.trees import float_dtype, index
 from ssm.parameters import constrain
 from ssm.recursion import AbstractReversibleRecursion
-from ssm.recursions.gaussian.system.system import LinearSystem
 from ssm.recursions.particles.gradients import GRADIENTS
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
-from ssm.steps import Step, partly_missing
-
-
-class PartlyObserved(NamedTuple):
-    """An observation, and which of its components are there (None: all)."""
-
-    y: Array
-    observed: Bool[Array, "*event"] | None
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
+from ssm.steps import PartlyObserved, Step, partly_missing
 
 
 @final
@@ -81,16 +72,8 @@ class ParticleFilter(AbstractReversibleRecursion[Particles], AbstractStateSpace)
                 "model: expected one that can be drawn from, such as ssm.StateSpaceModel, ssm.HMM or "
                 f"ssm.LinearGaussian, got {type(model).__name__}"
             )
-        if isinstance(model, LinearSystem) and model.cross_covariance is not None:
-            raise TypeError(
-                "model: particles are weighed by the noise of what is seen, which beside a cross_covariance is part of "
-                "the state; filter the ssm.LinearGaussian itself, which is exact"
-            )
-        if has_labels(model):
-            raise TypeError(
-                "model: particles are weighed by p(y | x) alone, so the labels of an ssm.emissions.Labelled would be "
-                "ignored; filter the HMM itself, which is exact, or leave the emission unlabelled"
-            )
+        if model.weighs_otherwise is not None:
+            raise TypeError(f"model: particles are weighed by p(y | x) alone, {model.weighs_otherwise}")
         if isinstance(resample_below, bool) or not isinstance(resample_below, Real):
             raise TypeError(f"resample_below: expected a number, got {resample_below!r}")
         if not 0 <= resample_below <= 1:

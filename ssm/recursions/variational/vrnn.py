@@ -16,7 +16,6 @@ from ssm.heads.base import AbstractHead
 from ssm.numeric.checks import positive_int
 from ssm.numeric.trees import without_functions
 from ssm.recursion import AbstractRecursion
-from ssm.recursions.networks.rnn import check_sizes
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step, partly_missing
 
@@ -87,7 +86,7 @@ class VRNN(AbstractRecursion[Point]):
         if not isinstance(head, AbstractHead):
             raise TypeError(f"head: expected one of ssm.heads, got {type(head).__name__}")
         self.head = without_functions(head)
-        check_sizes(self.cell, head)
+        head.check_reads(self.cell.output_size)
         expected = head.encoded_size + positive_int("latent_size", latent_size)
         if self.cell.input_size != expected:
             raise ValueError(

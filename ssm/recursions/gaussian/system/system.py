@@ -17,6 +17,16 @@ from ssm.steps import Step, partly_missing
 class LinearSystem(LinearParameters, AbstractStateSpace):
     """What `ssm.LinearGaussian` is made of, before anything is inferred; see there."""
 
+    @property
+    def weighs_otherwise(self) -> str | None:
+        """Noise of what is seen that is part of the state."""
+        if self.cross_covariance is None:
+            return None
+        return (
+            "but beside a cross_covariance the noise of what is seen is part of the state; filter the "
+            "ssm.LinearGaussian itself, which is exact"
+        )
+
     def prepare(self, steps: Step) -> Step:
         """Parameters that vary in time, input effects, and partly missing vectors, for all times at once."""
         t, u = steps.t, steps.u
