@@ -30,6 +30,8 @@ from ssm.fitting import Fit as Fit
 from ssm.fitting import StochasticEM as StochasticEM
 from ssm.fitting import fit as fit
 from ssm.inference.decoding import decode as decode
+from ssm.inference.expectations import Q as Q
+from ssm.inference.expectations import expected_statistics as expected_statistics
 from ssm.inference.filtering import Filtered as Filtered
 from ssm.inference.filtering import filter as filter
 from ssm.inference.filtering import init as init
@@ -50,8 +52,6 @@ from ssm.parameters.structured_covariances import BlockDiagonal as BlockDiagonal
 from ssm.parameters.structured_covariances import Diagonal as Diagonal
 from ssm.parameters.structured_covariances import Spherical as Spherical
 from ssm.parameters.tied import Tied as Tied
-from ssm.passes.evidence import Q as Q
-from ssm.passes.evidence import expected_statistics as expected_statistics
 from ssm.recursions.changepoints.changepoint import ChangePoint as ChangePoint
 from ssm.recursions.gaussian.linear_gaussian import LinearGaussian as LinearGaussian
 from ssm.recursions.gaussian.regression.prior import RegressionPrior as RegressionPrior

@@ -9,30 +9,14 @@ from beartype import beartype
 # first. Behind these doors every annotation is checked.
 DOORS = {
     "ssm.data.arguments",
-    "ssm.data",
-    "ssm.inference.list_decoding",
+    "ssm.data.models",
+    "ssm.data.observations",
+    "ssm.data.padding",
     "ssm.numeric.checks",
-    "ssm.selection.comparing",
-    "ssm.inference.decoding",
-    "ssm.inference.filtering",
     "ssm.recursions.markov.structured",
-    "ssm.inference.forecasting",
-    "ssm.inference.forecasts",
-    "ssm.inference.fixed_lag",
-    "ssm.inference.pairs",
-    "ssm.diagnostics.predictive_checks",
-    "ssm.inference.simulating",
-    "ssm.inference.smoothing",
-    "ssm.passes.evidence",
-    "ssm.selection.uncertainty",
-    "ssm.selection.selecting",
-    "ssm.selection.aligning",
-    "ssm.diagnostics.residuals",
-    "ssm.diagnostics.residual_tests",
-    "ssm.diagnostics.auxiliary_residuals",
     "ssm.schedules.auto",
 }
-DOOR_FOLDERS = ("ssm.fitting",)
+DOOR_FOLDERS = ("ssm.diagnostics.", "ssm.fitting.", "ssm.inference.", "ssm.selection.")
 CONSTRUCTORS = {"__init__", "__check_init__", "random", "from_data"}
 
 
