@@ -6,7 +6,6 @@ import pytest
 from emission_families import FAMILIES, STATES
 
 import ssm
-from ssm.selection.aligning import permuted
 from ssm.transitions import Driven, Homogeneous, LowRank, Sparse, TimeVarying
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -34,7 +33,7 @@ def test_the_evidence_stays_and_smoothed_states_are_renamed(kind):
         inputs = rng.normal(size=(6, 2))
     initial = "stationary" if kind == "stationary" else rows(rng, 3)
     model = ssm.HMM(initial, transition, ssm.emissions.Normal(rng.normal(size=3), [0.5, 1.0, 2.0]))
-    other = permuted(model, ORDER)
+    other = model.permuted(ORDER)
     before, after = (ssm.smooth(each, ys, inputs) for each in (model, other))
     np.testing.assert_allclose(after.log_prob, before.log_prob, rtol=1e-12)
     np.testing.assert_allclose(after.smoothed.probs, before.smoothed.probs[:, ORDER], rtol=1e-9)
@@ -57,10 +56,10 @@ def test_a_shuffled_model_is_put_back():
     reference = ssm.HMM(rows(rng, 3), 0.7 * np.eye(3) + 0.1, ssm.emissions.Normal([-2.0, 0.0, 2.0], [0.6, 0.6, 0.6]))
     ys, lengths = rng.normal(rng.integers(-1, 2, (2, 20)) * 2.0, 0.5), np.array([20, 11])
     moved = ssm.HMM(reference.initial, reference.transition, ssm.emissions.Normal([-1.8, 0.3, 2.1], [0.5, 0.7, 0.6]))
-    back = ssm.align(permuted(moved, ORDER), reference, ys, lengths=lengths)
+    back = ssm.align(moved.permuted(ORDER), reference, ys, lengths=lengths)
     np.testing.assert_array_equal(back.emission.loc, moved.emission.loc)
     np.testing.assert_allclose(back.transition, moved.transition, rtol=1e-12)
     with pytest.raises(ValueError, match="reference: expected one of K = 3 states, as the model, got 1"):
         ssm.align(moved, ssm.HMM([1.0], [[1.0]], ssm.emissions.Normal([0.0], [1.0])), ys)
     with pytest.raises(ValueError, match="order: expected each of 0 .. 2 once"):
-        permuted(moved, np.array([0, 0, 1]))
+        moved.permuted(np.array([0, 0, 1]))

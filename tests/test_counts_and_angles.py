@@ -279,7 +279,7 @@ def test_frozen_parameters_stay_and_the_others_are_best_beside_them() -> None:
         new = step(emission, frozenset([frozen]))
         np.testing.assert_allclose(getattr(new, frozen), getattr(emission, frozen), rtol=1e-12)
         total = lambda e: jnp.sum(weights * constrain(e).log_likelihoods(jnp.asarray(ys), None))
-        free = ssm.freezing.trainable(new, (frozen,))
+        free = ssm.parameters.freezing.trainable(new, (frozen,))
         gradient = eqx.filter(eqx.filter_jit(eqx.filter_grad(total))(new), free)
         for leaf in jax.tree.leaves(gradient):
             np.testing.assert_allclose(leaf, 0, atol=1e-8)  # stationary, up to float64 sums of twelve terms

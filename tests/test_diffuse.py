@@ -140,7 +140,7 @@ def by_statsmodels(name: str):
         return model.ssm.smooth()
 
 
-def filtered(model: ssm.LinearGaussian, name: str) -> ssm.filtering.Filtered:
+def filtered(model: ssm.LinearGaussian, name: str) -> ssm.Filtered:
     """The whole sequence, and its first five steps: one program for all of this."""
     ys, mask = data_of(name)
     return ssm.filter(model, np.stack([ys, ys]), mask=np.stack([mask, mask]), lengths=np.array([7, 5]))

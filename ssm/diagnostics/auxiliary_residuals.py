@@ -7,9 +7,8 @@ import equinox as eqx
 from ssm.data import Sequences, check_recursion, observe, over_sequences, where_missing
 from ssm.numeric.compiling import compiled
 from ssm.parameters import constrain
+from ssm.passes.capabilities import AbstractDisturbed
 from ssm.passes.in_order import beliefs
-from ssm.recursions.gaussian.adjoint import disturbances
-from ssm.recursions.gaussian.linear_gaussian import LinearGaussian
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
 from ssm.steps import Step
@@ -27,7 +26,7 @@ class AuxiliaryResiduals(eqx.Module):
 
 
 def innovations(
-    model: LinearGaussian,
+    model: Any,
     ys: Array,
     inputs: PyTree = None,
     *,
@@ -50,7 +49,7 @@ def innovations(
 
 
 def auxiliary_residuals(
-    model: LinearGaussian,
+    model: Any,
     ys: Array,
     inputs: PyTree = None,
     *,
@@ -77,7 +76,7 @@ def _checked(
     model: Any, verb: str, ys: Any, inputs: PyTree, schedule: Any, mask: Any, lengths: Any, starts: Any, missing: Any
 ) -> tuple[Sequences, AbstractSchedule]:
     check_recursion(model)
-    if not isinstance(model, LinearGaussian):
+    if not isinstance(model, AbstractDisturbed):
         raise TypeError(
             f"model: {verb} are of an ssm.LinearGaussian, got {type(model).__name__}; ssm.residuals are for all models"
         )
@@ -87,23 +86,23 @@ def _checked(
 
 @compiled
 @where_missing
-def _innovations(model: LinearGaussian, sequences: Sequences, schedule: AbstractSchedule) -> Array:
+def _innovations(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> Array:
     model = constrain(model)
 
     def one(steps: Step, key: None) -> Array:
         predicted = beliefs(model, steps, schedule, None, fast=not sequences.batched).predicted
-        return disturbances.innovations(model, steps, predicted)
+        return model.innovations(steps, predicted)
 
     return over_sequences(one, sequences, None)
 
 
 @compiled
 @where_missing
-def _auxiliary_residuals(model: LinearGaussian, sequences: Sequences, schedule: AbstractSchedule) -> AuxiliaryResiduals:
+def _auxiliary_residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> AuxiliaryResiduals:
     model = constrain(model)
 
     def one(steps: Step, key: None) -> AuxiliaryResiduals:
         predicted = beliefs(model, steps, schedule, None, fast=not sequences.batched).predicted
-        return AuxiliaryResiduals(*disturbances.disturbances(model, steps, predicted, schedule))
+        return AuxiliaryResiduals(*model.disturbances(steps, predicted, schedule))
 
     return over_sequences(one, sequences, None)

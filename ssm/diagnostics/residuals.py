@@ -12,11 +12,10 @@ from ssm.beliefs import Categorical
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.distributions import Tails, tails
 from ssm.numeric.compiling import compiled
-from ssm.numeric.logspace import finite_max
 from ssm.numeric.trees import widen
 from ssm.parameters import constrain
+from ssm.passes.capabilities import AbstractChain
 from ssm.passes.in_order import Form, from_beliefs
-from ssm.recursions.markov.hmm import HMM
 from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Key, PyTree
@@ -67,7 +66,7 @@ def residuals(
     needs_key(model, key, "residuals")
     if kind not in ("forecast", "ordinary"):
         raise ValueError(f'kind: expected "forecast" or "ordinary", got {kind!r}')
-    if kind == "ordinary" and not isinstance(model, HMM):
+    if kind == "ordinary" and not isinstance(model, AbstractChain):
         raise TypeError(f'kind: "ordinary" residuals are for an ssm.HMM, got {type(model).__name__}; use "forecast"')
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     return _residuals(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, kind)
@@ -85,33 +84,13 @@ def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key
         model, steps, expected = form.model, form.steps, saved.predicted
         prepared = model.prepare(steps)
         if kind == "ordinary":
-            others = expected.log_probs + _messages(model, prepared)
+            others = expected.log_probs + model.messages(prepared)
             expected = Categorical(jax.nn.softmax(others, axis=1))
         read_out = lambda belief, u, y: tails(model.emit(belief, u), y)
         found = _as_normal(jax.vmap(read_out)(expected, prepared.u, steps.y))
         return jax.tree.map(lambda z: jnp.where(_there(steps, z), z, jnp.nan), found)
 
     return over_sequences(one, sequences, key)
-
-
-def _messages(model: HMM, prepared: Step) -> Float[Array, "T K"]:
-    """log p(y_t+1 .. y_T | x_t), each row up to a constant: what the future says, whatever is observed at t."""
-    values = prepared.y.values
-    start = jnp.zeros_like(values[0])
-
-    def back(message: Float[Array, "K"], at: tuple) -> tuple[Float[Array, "K"], Float[Array, "K"]]:
-        row, u, seen, first, padding = at
-        here = row - finite_max(row) + message
-        if seen is not None:
-            here = jnp.where(jnp.any(seen), here, message)
-        before = model.dynamics.pull_logs(here, u)
-        before = before - finite_max(before)
-        for nothing in (first, padding):  # no news of the past across a start, nor from padding
-            before = before if nothing is None else jnp.where(nothing, start, before)
-        return before, message
-
-    steps = (values, prepared.u.transition, prepared.observed, prepared.first, prepared.padding)
-    return jax.lax.scan(back, start, steps, reverse=True)[1]
 
 
 def _as_normal(sides: Tails) -> Residuals:

@@ -5,21 +5,16 @@ from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
 from ssm.passes.backward import PathSampler, backward_steps
+from ssm.passes.capabilities import AbstractDecodable
 from ssm.passes.in_order import beliefs
-from ssm.recursions.changepoints.changepoint import ChangePoint
-from ssm.recursions.changepoints.segmentation import BestSegmentation
-from ssm.recursions.markov.hmm import HMM
-from ssm.recursions.markov.viterbi import Viterbi
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, resolve, together
 from ssm.shapes import Array, Float, Int, PyTree
 from ssm.steps import Step
 
-BEST = {HMM: Viterbi, ChangePoint: BestSegmentation}  # each member with max-product in the place of sum-product
-
 
 def decode(
-    model: HMM | ChangePoint,
+    model: AbstractDecodable,
     ys: Array,
     inputs: PyTree = None,
     *,
@@ -39,17 +34,17 @@ def decode(
     repeats its last state. The states of a ChangePoint are run lengths: 0 where a segment begins. Other arguments
     and errors as in `ssm.filter`; TypeError unless the model is an HMM or a ChangePoint. Source: Viterbi 1967.
     """
-    if type(model) not in BEST:
+    if not isinstance(model, AbstractDecodable):
         raise TypeError(
             f"model: decode needs a discrete state space, ssm.HMM or ssm.ChangePoint, got {type(model).__name__}"
         )
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
-    return _decode(model, sequences, resolve(schedule, BEST[type(model)](model), sequences.steps.t.shape))
+    return _decode(model, sequences, resolve(schedule, model.best(), sequences.steps.t.shape))
 
 
 @compiled
 def _decode(model, sequences, schedule):
-    best = BEST[type(model)](constrain(model))
+    best = constrain(model).best()
 
     def one(steps: Step, key: None):
         if together(schedule, best, steps):

@@ -2,22 +2,20 @@
 
 import jax.numpy as jnp
 
-from ssm.beliefs import Point
 from ssm.data import observe, over_sequences
 from ssm.numeric.checks import positive_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
 from ssm.parameters import constrain
-from ssm.passes.backward import PathSampler, backward_steps
-from ssm.recursions.markov.hmm import HMM
-from ssm.recursions.markov.list_viterbi import ListViterbi, Ranked
+from ssm.passes.backward import PathSampler
+from ssm.passes.capabilities import AbstractChain
 from ssm.scan import scan
 from ssm.shapes import Array, Float, Int, PyTree
 from ssm.steps import Step
 
 
 def decode_best(
-    model: HMM,
+    model: AbstractChain,
     ys: Array,
     num_paths: int,
     inputs: PyTree = None,
@@ -37,7 +35,7 @@ def decode_best(
     Other arguments and errors as in `ssm.filter`; TypeError unless the model is an HMM, or num_paths an integer.
     Source: Seshadri & Sundberg 1994, the parallel list Viterbi algorithm.
     """
-    if not isinstance(model, HMM):
+    if not isinstance(model, AbstractChain):
         raise TypeError(f"model: decode_best needs a discrete state space, ssm.HMM, got {type(model).__name__}")
     positive_int("num_paths", num_paths)
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, missing=missing)
@@ -46,16 +44,14 @@ def decode_best(
 
 @compiled
 def _decode_best(model, sequences, num_paths):
-    best = ListViterbi(constrain(model), num_paths)
+    best = constrain(model).ranked(num_paths)
 
     def one(steps: Step, key: None):
         prepared = best.prepare(steps)
         save = lambda saved: (saved.predicted.before, saved.log_evidence)
         last, (before, log_evidence) = scan(best, prepared, save=save)
         scores, entries = last.best()
-        # The way back reads where paths came from, and at the end of the sequence which ones are the best.
-        ends = Point(jnp.broadcast_to(entries, (*steps.t.shape, num_paths)))
-        back = backward_steps(prepared, Ranked(jnp.zeros(before.shape), before), ends)
+        back = best.way_back(prepared, before, entries)
         _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
         log_probs = jnp.sum(log_evidence) + scores
         return unless_nan(log_probs, path.T // num_paths), log_probs

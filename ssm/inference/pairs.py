@@ -11,8 +11,8 @@ from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index
 from ssm.parameters import constrain
 from ssm.passes.backward import smooth_backward
+from ssm.passes.capabilities import AbstractChain
 from ssm.passes.in_order import Form, from_beliefs
-from ssm.recursions.markov.hmm import HMM
 from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
@@ -20,7 +20,7 @@ from ssm.steps import Step
 
 
 def smooth_pairs(
-    model: HMM,
+    model: AbstractChain,
     ys: Array,
     times: Array,
     inputs: PyTree = None,
@@ -39,7 +39,7 @@ def smooth_pairs(
     can be seen, under `jit`, their pairs are NaN. Other arguments and errors as in `ssm.filter`; TypeError unless the
     model is an HMM. Source: Rabiner 1989, eq. 37.
     """
-    if not isinstance(model, HMM):
+    if not isinstance(model, AbstractChain):
         raise TypeError(f"model: smooth_pairs needs a discrete state space, ssm.HMM, got {type(model).__name__}")
     sequences = observe(model, ys, inputs, mask=mask, lengths=lengths, starts=starts, missing=missing)
     times = _checked(times, sequences)

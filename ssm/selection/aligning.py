@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from ssm.inference.filtering import log_prob
 from ssm.inference.smoothing import smooth
-from ssm.parameters import Simplex
-from ssm.recursions.markov.hmm import HMM
+from ssm.passes.capabilities import AbstractChain
 from ssm.shapes import Array, PyTree
 
 # Evidence, a sum of T terms, may move by rounding when states are summed in another order.
@@ -16,14 +14,14 @@ ROUNDING = 1e3
 
 
 def align(
-    model: HMM,
-    reference: HMM,
+    model: Any,
+    reference: Any,
     ys: Array,
     inputs: PyTree = None,
     *,
     mask: Array | None = None,
     lengths: Array | None = None,
-) -> HMM:
+) -> Any:
     """`model` with its states renamed so that they match those of `reference` on the observations.
 
     The order under which the two models' smoothed probabilities agree most, Σ_t p(x_t = k | y; model)
@@ -33,7 +31,7 @@ def align(
     an emission or transition that cannot rename its states.
     """
     for name, each in (("model", model), ("reference", reference)):
-        if not isinstance(each, HMM):
+        if not isinstance(each, AbstractChain):
             raise TypeError(f"{name}: expected an ssm.HMM, got {type(each).__name__}")
     if model.num_states != reference.num_states:
         raise ValueError(
@@ -44,7 +42,7 @@ def align(
     from scipy.optimize import linear_sum_assignment  # a tenth of a second, for those who align
 
     order = linear_sum_assignment(agreement, maximize=True)[1]
-    aligned = permuted(model, order)
+    aligned = model.permuted(order)
     before, after = (np.asarray(log_prob(each, ys, inputs, **options), float) for each in (model, aligned))
     if not np.allclose(before, after, rtol=ROUNDING * np.finfo(np.asarray(model.initial).dtype).eps, equal_nan=True):
         raise TypeError(
@@ -54,23 +52,7 @@ def align(
     return aligned
 
 
-def permuted(model: HMM, order: np.ndarray) -> HMM:
-    """The HMM whose state k is the state order[k] of `model`: the same distribution over observations."""
-    order = np.asarray(order)
-    size = model.num_states
-    if sorted(order.tolist()) != list(range(size)):
-        raise ValueError(f"order: expected each of 0 .. {size - 1} once, got {order.tolist()}")
-    initial = model._initial
-    if isinstance(initial, Simplex):
-        initial = Simplex(initial.logits[order])
-    elif initial is not None:
-        initial = initial[order]
-    new = (initial, model.dynamics.permuted(order), model.emission.permuted(order))
-    where = lambda m: (m._initial, m._transition, m.emission)
-    return eqx.tree_at(where, model, new, is_leaf=lambda node: node is None)
-
-
-def _states(model: HMM, ys: Array, inputs: PyTree, options: dict[str, Any]) -> np.ndarray:
+def _states(model: Any, ys: Array, inputs: PyTree, options: dict[str, Any]) -> np.ndarray:
     """Smoothed probabilities of all sequences, one after the other, and zeros in padding."""
     probs = np.asarray(smooth(model, ys, inputs if model.num_inputs != 0 else None, **options).smoothed.probs, float)
     if options["lengths"] is not None:

@@ -16,14 +16,16 @@ from ssm.numeric import checks
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import select, widen
 from ssm.parameters import Simplex, value
+from ssm.passes.capabilities import AbstractDecodable
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.changepoints.runs import NextRun, ReversedRuns, Run, Runs, log_sum
+from ssm.recursions.changepoints.segmentation import BestSegmentation
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import PartlyObserved, Step, partly_missing
 
 
 @final
-class ChangePoint(AbstractReversibleRecursion[Runs], AbstractStateSpace):
+class ChangePoint(AbstractReversibleRecursion[Runs], AbstractStateSpace, AbstractDecodable[Runs]):
     """Segments with parameters of their own: r_t = 0 with probability hazard(r_{t-1}), else r_{t-1} + 1.
 
         r_1 = 0;  parameters_t ~ segment if r_t = 0, else parameters_{t-1};  y_t ~ p(y | parameters_t)
@@ -88,6 +90,10 @@ class ChangePoint(AbstractReversibleRecursion[Runs], AbstractStateSpace):
             self.segment.validate_observed(np.asarray(steps.observed)[real])
 
     # -- the recursion ----------------------------------------------------------------------------------------
+
+    def best(self) -> BestSegmentation:
+        """See `AbstractDecodable`."""
+        return BestSegmentation(self)
 
     def prepare(self, steps: Step) -> Step:
         """y as it is, with its flags where components are missing."""

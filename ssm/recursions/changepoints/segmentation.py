@@ -1,6 +1,6 @@
 """The most probable segmentation: the changepoint recursion with max-product in the place of sum-product."""
 
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
 from ssm.numeric.trees import select
 from ssm.recursion import AbstractReversibleRecursion
-from ssm.recursions.changepoints.changepoint import ChangePoint
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import PartlyObserved, Step
 
@@ -36,7 +35,7 @@ class BestSegmentation(AbstractReversibleRecursion[BestRuns]):
 
     feeds_back: ClassVar[bool] = False
 
-    model: ChangePoint
+    model: Any  # a ChangePoint, which hands itself over
 
     @property
     def event_shape(self) -> tuple[int, ...]:

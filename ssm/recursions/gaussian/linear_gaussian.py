@@ -6,7 +6,9 @@ import jax.numpy as jnp
 
 from ssm.beliefs.diffuse import DiffuseGaussian
 from ssm.passes.backward import smooth_backward
+from ssm.passes.capabilities import AbstractDisturbed
 from ssm.passes.expectation import AbstractExpectation
+from ssm.recursions.gaussian.adjoint import disturbances as noises
 from ssm.recursions.gaussian.adjoint import smoothing as adjoint_smoothing
 from ssm.recursions.gaussian.kalman import Belief, LinearFilter
 from ssm.recursions.gaussian.learning import m_step, moments
@@ -19,7 +21,7 @@ from ssm.steps import Step
 
 
 @final
-class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
+class LinearGaussian(LinearFilter, AbstractExpectation[Belief], AbstractDisturbed[Belief]):
     """A linear state seen through linear, noisy eyes.
 
         x_1 ~ N(initial_mean, initial_covariance)
@@ -77,6 +79,14 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief]):
     def log_prior(self) -> Scalar:
         """log p(parameters) up to a constant; 0 without priors."""
         return m_step.log_prior(self)
+
+    def innovations(self, steps: Step, predicted: Belief) -> Float[Array, "T N"]:
+        """See `AbstractDisturbed`."""
+        return noises.innovations(self, steps, predicted)
+
+    def disturbances(self, steps: Step, predicted: Belief, schedule: Any) -> tuple[Array, Array]:
+        """See `AbstractDisturbed`."""
+        return noises.disturbances(self, steps, predicted, schedule)
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Moments:
         """The walk back of the gradient, and the second moments of the smoothed states."""

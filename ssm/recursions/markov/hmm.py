@@ -2,28 +2,35 @@
 
 from typing import Any, Literal, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm.beliefs import Categorical, LogCategorical
 from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.logspace import dot_log
 from ssm.numeric.trees import index, without_functions
+from ssm.parameters import Simplex
 from ssm.parameters.freezing import inner
 from ssm.passes.backward import smooth_backward
+from ssm.passes.capabilities import AbstractChain
 from ssm.passes.expectation import AbstractExpectation
 from ssm.recursions.markov import counts, in_blocks
 from ssm.recursions.markov.counts import Counts, Sums
 from ssm.recursions.markov.inference import ChainFilter
+from ssm.recursions.markov.list_viterbi import ListViterbi
+from ssm.recursions.markov.messages import messages
+from ssm.recursions.markov.viterbi import Viterbi
 from ssm.scan import Saved
-from ssm.shapes import Array, Float, Key, PyTree, Scalar
+from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step, flatten_steps, seen_steps
 from ssm.transitions.base import AbstractTransition, normalised, random_like
 from ssm.transitions.homogeneous import Homogeneous
 
 
 @final
-class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
+class HMM(ChainFilter, AbstractExpectation[LogCategorical], AbstractChain[LogCategorical]):
     """x_1 ~ initial; x_t ~ transition[x_{t-1}]; y_t ~ emission[x_t].
 
     Shapes: `initial` (K,), or "stationary": the distribution that the transition leaves as it is, or None: the one
@@ -53,6 +60,32 @@ class HMM(ChainFilter, AbstractExpectation[LogCategorical]):
         self._initial = counts.checked_initial(initial, transition, size)
         counts.common_inputs(emission, transition)
         counts.check_rows(transition)
+
+    # -- of its states ----------------------------------------------------------------------------------------
+
+    def best(self) -> Viterbi:
+        """See `AbstractDecodable`."""
+        return Viterbi(self)
+
+    def ranked(self, num_paths: int) -> ListViterbi:
+        """See `AbstractChain`."""
+        return ListViterbi(self, num_paths)
+
+    def messages(self, prepared: Step) -> Float[Array, "T K"]:
+        """See `AbstractChain`."""
+        return messages(self.dynamics, prepared)
+
+    def permuted(self, order: Int[np.ndarray, "K"]) -> "HMM":
+        """See `AbstractChain`."""
+        size = self.num_states
+        if sorted(order.tolist()) != list(range(size)):
+            raise ValueError(f"order: expected each of 0 .. {size - 1} once, got {order.tolist()}")
+        initial: Any = self._initial
+        if initial is not None:
+            initial = Simplex(initial.logits[order]) if isinstance(initial, Simplex) else initial[order]
+        new = (initial, self.dynamics.permuted(order), self.emission.permuted(order))
+        where = lambda m: (m._initial, m._transition, m.emission)
+        return eqx.tree_at(where, self, new, is_leaf=lambda node: node is None)
 
     # -- in blocks side by side -------------------------------------------------------------------------------
 

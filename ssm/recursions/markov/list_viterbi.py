@@ -6,13 +6,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.beliefs import Point
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
 from ssm.numeric.logspace import log
+from ssm.passes.backward import backward_steps
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.recursions.markov.counts import Known
-from ssm.recursions.markov.hmm import HMM
+from ssm.recursions.markov.inference import ChainFilter
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 
@@ -43,7 +45,7 @@ class ListViterbi(AbstractReversibleRecursion[Ranked]):
 
     feeds_back: ClassVar[bool] = False
 
-    model: HMM
+    model: ChainFilter
     num_paths: int = eqx.field(static=True)
 
     @property
@@ -73,6 +75,11 @@ class ListViterbi(AbstractReversibleRecursion[Ranked]):
         highest = jnp.max(values)
         values = jnp.where(highest == -jnp.inf, prior.values, values)
         return Ranked(values - best_score(values.reshape(-1)), prior.before), highest
+
+    def way_back(self, prepared: Step, before: Int[Array, "T K n"], ends: Int[Array, "n"]) -> Step:
+        """Steps that lead back from the entries at the end: where paths came from, and there which are the best."""
+        entries = Point(jnp.broadcast_to(ends, (*prepared.t.shape, self.num_paths)))
+        return backward_steps(prepared, Ranked(jnp.zeros(before.shape), before), entries)
 
     def reverse(self, filtered: PyTree, predicted: Ranked, u: Known) -> "Predecessors":
         """Where each path came from was kept on the way there."""

@@ -11,7 +11,7 @@ from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.numeric.logspace import log
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
 from ssm.recursions.markov.counts import Known, any_component
-from ssm.recursions.markov.hmm import HMM
+from ssm.recursions.markov.inference import ChainFilter
 from ssm.recursions.markov.viterbi_in_blocks import best_in_lanes
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
@@ -24,7 +24,7 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
 
     feeds_back: ClassVar[bool] = False
 
-    model: HMM
+    model: ChainFilter
 
     @property
     def event_shape(self) -> tuple[int, ...]:
