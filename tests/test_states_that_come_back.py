@@ -172,7 +172,10 @@ STRUCTURES: dict[str, Callable] = {
 }
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+QUICK = ("semi-markov", "time-varying")  # each compiles programs of its own for ten seconds
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in STRUCTURES])
 def test_every_structure_keeps_its_states(name: str) -> None:
     rng = np.random.default_rng(0)
     model = STRUCTURES[name](rng)

@@ -1,4 +1,7 @@
-"""Recurrent cells: h_t = f(h_{t-1}, x_t)."""
+"""Recurrent cells: h_t = f(h_{t-1}, x_t).
+
+Imports `ssm.parameters`, `ssm.numeric`.
+"""
 
 from ssm.cells.base import AbstractCell as AbstractCell
 from ssm.cells.gru import GRU as GRU

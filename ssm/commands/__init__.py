@@ -1,1 +1,4 @@
-"""What `python -m ssm` can do: one file per command."""
+"""What `python -m ssm` can do: one file per command.
+
+Imports the verbs, `ssm.plotting`, `ssm.datasets`.
+"""

@@ -1,4 +1,7 @@
-"""Conjugate models of one segment: what `ssm.ChangePoint` predicts observations with."""
+"""Conjugate models of one segment: what `ssm.ChangePoint` predicts observations with.
+
+Imports `ssm.parameters`, `ssm.distributions`, `ssm.numeric`.
+"""
 
 from ssm.conjugate.base import AbstractConjugate as AbstractConjugate
 from ssm.conjugate.discrete import BetaBernoulli as BetaBernoulli

@@ -1,6 +1,8 @@
 """The only door to distrax: distributions made at the edge, for one instant, from plain arrays.
 
 Make one where it is used, also inside `vmap`; never return one from a `scan` or `vmap`.
+
+Imports `ssm.numeric`, `ssm.shapes`.
 """
 
 from ssm.distributions.angles import CircularMixture as CircularMixture

@@ -1,4 +1,7 @@
-"""How long a mode lasts: distributions over 1 .. D steps."""
+"""How long a mode lasts: distributions over 1 .. D steps.
+
+Imports `ssm.parameters`, `ssm.distributions`, `ssm.numeric`.
+"""
 
 from ssm.durations.base import AbstractDurations as AbstractDurations
 from ssm.durations.base import Tabulated as Tabulated

@@ -1,4 +1,7 @@
-"""p(y | x, u) for discrete states."""
+"""p(y | x, u) for discrete states.
+
+Imports its own rooms, which import `common` and what is below.
+"""
 
 from ssm.emissions.combined.distribution import Distribution as Distribution
 from ssm.emissions.combined.labelled import Labelled as Labelled

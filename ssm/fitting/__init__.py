@@ -1,4 +1,7 @@
-"""Learning: EM and gradient descent from the same expected statistics."""
+"""Learning: EM and gradient descent from the same expected statistics.
+
+Imports `ssm.inference`, `ssm.passes` and what is below.
+"""
 
 from ssm.fitting.em import EM as EM
 from ssm.fitting.fit import fit as fit

@@ -1,4 +1,7 @@
-"""Heads: p(y_t | h_t), from what a recurrent cell shows."""
+"""Heads: p(y_t | h_t), from what a recurrent cell shows.
+
+Imports `ssm.parameters`, `ssm.distributions`, `ssm.numeric`.
+"""
 
 from ssm.heads.base import AbstractHead as AbstractHead
 from ssm.heads.bernoulli import Bernoulli as Bernoulli

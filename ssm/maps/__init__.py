@@ -1,4 +1,7 @@
-"""Functions between beliefs, as data: what schedules compose."""
+"""Functions between beliefs, as data: what schedules compose.
+
+Imports `ssm.beliefs`, `ssm.numeric`.
+"""
 
 from ssm.maps.affine import AffineMap as AffineMap
 from ssm.maps.affine import DiagonalAffineMap as DiagonalAffineMap

@@ -1,4 +1,7 @@
-"""Ways to walk through time."""
+"""Ways to walk through time.
+
+Imports `ssm.recursion`, `ssm.maps`, `ssm.beliefs`, `ssm.numeric`.
+"""
 
 from ssm.schedules.associative import Associative as Associative
 from ssm.schedules.auto import resolve as resolve

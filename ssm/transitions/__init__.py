@@ -1,4 +1,7 @@
-"""p(x_t | x_{t-1}, u) over discrete states."""
+"""p(x_t | x_{t-1}, u) over discrete states.
+
+Imports `ssm.durations`, `ssm.parameters`, `ssm.numeric`.
+"""
 
 from ssm.transitions.base import AbstractTransition as AbstractTransition
 from ssm.transitions.coupled import Coupled as Coupled
