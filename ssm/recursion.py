@@ -27,7 +27,7 @@ Protocol = TypeVar("Protocol")
 class AbstractRecursion(AbstractModel, Generic[Belief]):
     """One instant of a model over sequences.
 
-    Laws (tests/test_laws.py), for prepared u and y and any belief:
+    Laws (tests/laws/test_laws.py), for prepared u and y and any belief:
         update(prior, u, y)[1]  ==  emit(prior, u).log_prob(y)
         filter(ys)              ==  filter(ys[:k]), then the rest from that belief
     """

@@ -1,6 +1,6 @@
 """Functions between beliefs, held as data, so that they can be composed before they are applied.
 
-Laws (tests/test_maps.py):
+Laws (tests/laws/test_maps.py):
     first.then(second).apply(b)  ==  second.apply(first.apply(b))
     a.then(b).then(c)            ==  a.then(b.then(c))
     m.forget(belief).apply(b)    ==  belief                   for every b

@@ -25,7 +25,7 @@ from ssm.transitions import moves
 class AbstractTransition(AbstractReplaceable):
     """How a chain moves. `u` is what `prepare` made of one instant's input.
 
-    Laws (tests/test_transitions.py): with A = matrix(u), `push(p, u)` is p A, `pull(v, u)` is A v, `row` and
+    Laws (tests/markov/test_transitions.py): with A = matrix(u), `push(p, u)` is p A, `pull(v, u)` is A v, `row` and
     `column` are its rows and columns; `push_logs` and `pull_logs` are the products with log A in which sums of
     exponentials stand for sums, and `best` is the one in which the largest term stands for them.
 

@@ -1,6 +1,5 @@
 """Public numbers, and the cases that other libraries get wrong; all in float32 unless said."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import oracles
 import pytest
 from jax.flatten_util import ravel_pytree
+from published import fedfunds
 
 import ssm
 from ssm.emissions import AbstractEmission, Categorical, MultivariateNormal, Normal
@@ -83,18 +83,6 @@ def test_a_chain_seen_at_its_ends(float64: None) -> None:
     np.testing.assert_allclose(answer.log_prob, -0.87001489, **DOUBLE)
     truth = [[21 / 26, 5 / 26, 0, 0], [105 / 143, 35 / 143, 3 / 143, 0], [1225 / 1716, 147 / 572, 49 / 1716, 1 / 1716]]
     np.testing.assert_allclose(answer.smoothed.probs[1:4], truth, rtol=1e-12, atol=1e-15)
-
-
-def fedfunds() -> np.ndarray:
-    """The series of statsmodels' own test of Markov regression, read without importing that test."""
-    home = importlib.util.find_spec("statsmodels")
-    if home is None or home.origin is None:
-        pytest.skip("statsmodels is not installed")
-    path = Path(home.origin).parent / "tsa/regime_switching/tests/test_markov_regression.py"
-    if not path.is_file():
-        pytest.skip("this build of statsmodels comes without its tests")
-    text = path.read_text().split("fedfunds = [", 1)[1].split("]", 1)[0]
-    return np.array([float(number) for number in text.replace("\n", " ").split(",") if number.strip()])
 
 
 def test_two_regimes_of_the_fed_funds_rate(float64: None) -> None:

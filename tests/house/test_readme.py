@@ -10,7 +10,7 @@ import pytest
 
 import ssm
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -25,7 +25,7 @@ def test_the_tour_runs_for_all_three_models(capsys):
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_every_file_that_is_linked_is_there(target):
-    assert (Path(__file__).parents[1] / target).is_file()
+    assert (ROOT / target).is_file()
 
 
 def test_every_public_name_is_in_the_reference():
@@ -45,7 +45,7 @@ def test_the_files_of_the_architecture_are_there():
     said = README.split("## Architecture")[1].split("## Contributing")[0]
     names = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", said)) - {"tests/rooms.py"}
     assert {"passes/evidence.py", "gaussian/adjoint/"} <= names
-    package = Path(__file__).parents[1] / "ssm"
+    package = ROOT / "ssm"
     assert [
         name for name in sorted(names) if not any((root / name).exists() for root in (package, package / "recursions"))
     ] == []

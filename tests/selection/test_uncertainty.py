@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_field import fedfunds
+from published import fedfunds
 
 import ssm
 from ssm import datasets
