@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ssm.beliefs import Categorical
 from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.trees import times
+from ssm.passes.blocks import still
 from ssm.recursions.markov import blocks
 from ssm.recursions.markov.counts import Counts, any_component
 from ssm.scan import Saved
