@@ -14,6 +14,7 @@ from ssm.model import AbstractModel
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.missing import choose
 from ssm.numeric.trees import float_dtype, widen
+from ssm.numeric.trial import mapped
 from ssm.recursion import AbstractRecursion
 from ssm.schedules import Sequential, SideBySide
 from ssm.shapes import Array, PyTree
@@ -148,7 +149,7 @@ def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Ste
     return _as_wholes(model, steps) if seen.unsure else steps
 
 
-def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree, together: bool = False):
+def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree, together: bool = False) -> Any:
     """function(steps, key, *others) for the one sequence, or for each of a batch with a key of its own.
 
     `together`: the function takes a batch as it is.
@@ -157,6 +158,5 @@ def over_sequences(function, sequences: Sequences, key: Array | None, *others: P
         return function(sequences.steps, key, *others)
     count = sequences.steps.t.shape[0]
     keys = None if key is None else jax.vmap(lambda b: jax.random.fold_in(key, b))(jnp.arange(count))
-    return jax.vmap(function, in_axes=(0, None if keys is None else 0, *[0 for _ in others]))(
-        sequences.steps, keys, *others
-    )
+    in_axes = 0, None if keys is None else 0, *[0 for _ in others]
+    return mapped(function, in_axes)(sequences.steps, keys, *others)

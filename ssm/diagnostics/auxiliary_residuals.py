@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 
 from ssm.data import Sequences, check_recursion, observe, over_sequences, where_missing
-from ssm.numeric.compiling import compiled
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.capabilities import AbstractDisturbed
 from ssm.passes.in_order import beliefs
@@ -84,7 +84,7 @@ def _checked(
     return sequences, resolve(schedule, model, sequences.steps.t.shape)
 
 
-@compiled
+@tried
 @where_missing
 def _innovations(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> Array:
     model = constrain(model)
@@ -96,7 +96,7 @@ def _innovations(model: Any, sequences: Sequences, schedule: AbstractSchedule) -
     return over_sequences(one, sequences, None)
 
 
-@compiled
+@tried
 @where_missing
 def _auxiliary_residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> AuxiliaryResiduals:
     model = constrain(model)

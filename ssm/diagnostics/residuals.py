@@ -11,8 +11,8 @@ from jax.scipy.special import ndtri
 from ssm.beliefs import Categorical
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.distributions import Tails, tails
-from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import widen
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.capabilities import AbstractChain
 from ssm.passes.in_order import Form, from_beliefs
@@ -72,7 +72,7 @@ def residuals(
     return _residuals(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key, kind)
 
 
-@compiled
+@tried
 @where_missing
 def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, kind: str) -> Residuals:
     model = constrain(model)

@@ -12,6 +12,7 @@ from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import float_dtype, index, length, stack
+from ssm.numeric.trial import claim, heard, on_trial, tried
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
 from ssm.passes.evidence import evidence_of, statistics_of
@@ -35,7 +36,7 @@ def start(models: list[PyTree]) -> State:
     return State(stack(models), jnp.full(restarts, -jnp.inf, float_dtype(models)), jnp.zeros(restarts, bool))
 
 
-@compiled
+@tried
 def iterate(
     state: State,
     sequences: Sequences,
@@ -52,22 +53,30 @@ def iterate(
     restarts = state.finished.shape[0]
 
     def unfinished(carry: tuple) -> Array:
-        state, _, count = carry
-        return (count < limit) & ~jnp.all(state.finished)
+        state, _, count, held = carry
+        return (count < limit) & ~jnp.all(state.finished) & held
+
+    def explore(models: PyTree) -> tuple:
+        improve = lambda model: _improve(model, sequences, frozen, restarts == 1)
+        held_out = None if validation is None else total_evidence(models, validation)
+        return *for_each(improve, models), held_out
 
     def one(carry: tuple) -> tuple:
-        state, scores, count = carry
-        improve = lambda model: _improve(model, sequences, frozen, restarts == 1)
-        stepped, (log_probs, sizes) = for_each(improve, state.models)
-        held_out = None if validation is None else total_evidence(state.models, validation)
+        state, scores, count, held = carry
+        (stepped, (log_probs, sizes), held_out), holds = heard(explore)(state.models)
         # An iteration that finds a gain below the tolerance is the last one; its M-step is still taken.
         finished = state.finished | (log_probs - state.log_probs < tolerance)
         models = keep(state.finished, state.models, stepped)
         scores = scores.with_next(count, log_probs, held_out, sizes, known=~state.finished)
-        return State(models, log_probs, finished), scores, count + 1
+        held = held if holds is None else held & holds
+        return State(models, log_probs, finished), scores, count + 1, held
 
     none = Scores.none((3, restarts), state.log_probs.dtype)
-    return jax.lax.while_loop(unfinished, one, (state, none, jnp.zeros((), int)))
+    begin = (state, none, jnp.zeros((), int), jnp.ones((), bool))
+    *found, held = jax.lax.while_loop(unfinished, one, begin)
+    if on_trial():  # iterations in which a fast program did not hold are taken once more, from where they began
+        claim(held)
+    return tuple(found)  # pyright: ignore[reportReturnType]
 
 
 def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone: bool) -> tuple[PyTree, Any]:
@@ -88,12 +97,15 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
         # The M-step inside the branches: what they hand out is then a model, not the statistics of all times.
         agreed, statistics, log_evidence = plain.expect_side_by_side(sequences.steps, schedule)
         arranged = plain.arrange(sequences.steps, schedule)
+        if on_trial():
+            claim(agreed)
+            return climb(statistics, log_evidence, arranged)
         in_order = lambda: climb(*over_sequences(partial(expect, schedule=Sequential()), sequences, None))
         return jax.lax.cond(agreed, lambda: climb(statistics, log_evidence, arranged), in_order)
     return climb(*over_sequences(partial(expect, schedule=schedule), sequences, None))
 
 
-@compiled
+@tried
 def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = False) -> Float[Array, "R"]:
     """Log-evidence of all sequences under each restart's model, and its log-prior if that is asked for."""
     alone = length(models) == 1
@@ -107,7 +119,7 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
     return for_each(one, models)
 
 
-@compiled
+@tried
 def finish(
     models: PyTree, sequences: Sequences, validation: Sequences | None
 ) -> tuple[Float[Array, "R"], Float[Array, "R"] | None, Int[Array, ""], PyTree]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ssm.data import Sequences
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, length, stack, widen
+from ssm.numeric.trial import mapped
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
 from ssm.passes.expectation import AbstractExpectation
@@ -49,7 +50,7 @@ def _random(model: AbstractExpectation, steps: Step, frozen: tuple[str, ...], ke
 def for_each(function: Callable[[Any], PyTree], starts: PyTree) -> PyTree:
     """vmap over the starts; a single one is taken out instead, which keeps the fast forward pass."""
     if length(starts) > 1:
-        return jax.vmap(function)(starts)
+        return mapped(function)(starts)
     return jax.tree.map(lambda leaf: leaf[None], function(index(starts, 0)))
 
 

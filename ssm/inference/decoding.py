@@ -1,8 +1,8 @@
 """The best path."""
 
 from ssm.data import observe, over_sequences
-from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.backward import PathSampler, backward_steps
 from ssm.passes.capabilities import AbstractDecodable
@@ -42,7 +42,7 @@ def decode(
     return _decode(model, sequences, resolve(schedule, model.best(), sequences.steps.t.shape))
 
 
-@compiled
+@tried
 def _decode(model, sequences, schedule):
     best = constrain(model).best()
 

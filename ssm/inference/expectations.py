@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ssm.data import observe, over_sequences, where_missing
-from ssm.numeric.compiling import compiled
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.evidence import statistics_of
 from ssm.passes.expectation import AbstractExpectation
@@ -38,7 +38,7 @@ def expected_statistics(
     return _expected_statistics(model, sequences, resolve(schedule, model, sequences.steps.t.shape))
 
 
-@compiled
+@tried
 @where_missing
 def _expected_statistics(model, sequences, schedule):
     model = constrain(model)

@@ -11,6 +11,7 @@ import numpy as np
 from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.evidence import evidence_of
 from ssm.passes.in_order import beliefs
@@ -101,13 +102,13 @@ def filter(
     return filter_sequences(model, sequences, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
-@compiled
+@tried
 @where_missing
 def _log_prob(model, sequences, schedule, key):
     return evidence_of(constrain(model), sequences, schedule, key)
 
 
-@compiled
+@tried
 @where_missing
 def filter_sequences(model, sequences, schedule, key) -> Filtered:
     """`ssm.filter` on checked sequences."""

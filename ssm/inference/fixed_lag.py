@@ -12,6 +12,7 @@ from ssm.inference.smoothing import Smoothed, check_reversible
 from ssm.numeric.checks import non_negative_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, reverse
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.backward import Smoother, backward_steps, smooth_backward
 from ssm.passes.in_order import Form, from_beliefs
@@ -49,7 +50,7 @@ def fixed_lag_smooth(
     return _fixed_lag_smooth(model, sequences, lag, resolve(schedule, model, sequences.steps.t.shape), key)
 
 
-@compiled
+@tried
 @where_missing
 def _fixed_lag_smooth(model, sequences, lag, schedule, key):
     model = constrain(model)

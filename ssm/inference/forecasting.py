@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ssm.data import future_steps, needs_key, observe, over_sequences, where_missing
 from ssm.inference.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.numeric.checks import positive_int
-from ssm.numeric.compiling import compiled
+from ssm.numeric.trial import mapped, tried
 from ssm.parameters import constrain
 from ssm.passes.in_order import forward, nothing
 from ssm.recursion import AbstractRecursion
@@ -56,7 +56,7 @@ def forecast(
     return SampledForecast(model, ahead, beliefs, paths)
 
 
-@compiled
+@tried
 @where_missing
 def _predict(model, sequences, ahead):
     model = constrain(model)
@@ -68,7 +68,7 @@ def _predict(model, sequences, ahead):
     return over_sequences(one, sequences, None, ahead)
 
 
-@compiled
+@tried
 @where_missing
 def _draw(model, sequences, ahead, key, num_samples):
     model = constrain(model)
@@ -78,7 +78,7 @@ def _draw(model, sequences, ahead, key, num_samples):
         if model.is_stochastic and model.feeds_back:
             # The belief is itself one draw of a latent path: every future continues a draw of its own.
             keys = jax.random.split(for_filter, num_samples)
-            starts = jax.vmap(lambda each: _last_belief(model, steps, each, False))(keys)
+            starts = mapped(lambda each: _last_belief(model, steps, each, False))(keys)
         else:
             starts = _one(_last_belief(model, steps, for_filter, not sequences.batched))
         return starts, draw_futures(model, starts, ahead, for_paths, num_samples)

@@ -7,8 +7,8 @@ import numpy as np
 from ssm.data import Sequences, observe, over_sequences
 from ssm.data.arguments import as_array
 from ssm.numeric.checks import is_concrete
-from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.backward import smooth_backward
 from ssm.passes.capabilities import AbstractChain
@@ -64,7 +64,7 @@ def _checked(times: Array, sequences: Sequences) -> Int[Array, "M"]:
     return jnp.asarray(times)
 
 
-@compiled
+@tried
 def _smooth_pairs(model, sequences, times, schedule):
     model = constrain(model)
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssm.data import check_key, needs_key, observe, over_sequences, where_missing
 from ssm.numeric.checks import positive_int
-from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.backward import PathSampler, backward_steps
 from ssm.passes.evidence import smooth_one, smooth_together
@@ -87,7 +87,7 @@ def check_reversible(model: AbstractRecursion, verb: str) -> None:
         )
 
 
-@compiled
+@tried
 @where_missing
 def _smooth(model, sequences, schedule, key):
     model = constrain(model)
@@ -103,7 +103,7 @@ def _smooth(model, sequences, schedule, key):
     return over_sequences(one, sequences, key, together=all_at_once)
 
 
-@compiled
+@tried
 @where_missing
 def _posterior_sample(model, sequences, schedule, key, num_samples):
     model = constrain(model)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ssm.beliefs import handed_out
 from ssm.data import Sequences, over_sequences
 from ssm.numeric.transposing import linear
+from ssm.numeric.trial import on_trial
 from ssm.passes.backward import smooth_backward
 from ssm.passes.expectation import AbstractDifferentiable, AbstractExpectation
 from ssm.passes.in_order import (
@@ -73,9 +74,9 @@ def evidence_of(
 def _evidence(
     model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, fast: bool
 ) -> Float[Array, "*B"]:
-    if offers(model, AbstractDifferentiable):
+    if offers(model, AbstractDifferentiable) and not on_trial():  # where nothing is differentiated
         return _exact_evidence((model, steps), schedule, fast)
-    return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1])
+    return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1], axis=-1)
 
 
 @eqx.filter_custom_jvp

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ssm.beliefs import handed_out
 from ssm.distributions import num_symbols
 from ssm.model import AbstractModel
+from ssm.numeric import trial
 from ssm.numeric.missing import somewhere
 from ssm.numeric.trees import index
 from ssm.recursion import AbstractRecursion
@@ -172,6 +173,9 @@ def either(
 ) -> PyTree:
     """What `quick(*operands)` found if it says that this holds, else what `safe(*operands)` finds."""
     holds, found = quick(*operands)
+    if trial.on_trial():
+        trial.claim(holds)
+        return found
     # What only the safe form needs is computed inside the choice. Under `vmap` all take the one that holds for all.
     return jax.lax.cond(somewhere(~holds), lambda: safe(*operands), lambda: found)
 
@@ -179,7 +183,6 @@ def either(
 # -- side by side ---------------------------------------------------------------------------------------------
 
 
-@eqx.filter_custom_jvp
 def where_it_holds(
     attempt: Callable[..., tuple[Flag, Callable[[], PyTree]]], in_order: Callable[..., PyTree], operands: tuple
 ) -> PyTree:
@@ -187,19 +190,28 @@ def where_it_holds(
 
     Its derivative is that of `in_order`. An attempt returns a flag and a function that hands out what was found.
     """
+    if not trial.on_trial():
+        return _where_it_holds(attempt, in_order, operands)
+    holds, found = attempt(*operands)
+    trial.claim(holds)
+    return found()
+
+
+@eqx.filter_custom_jvp
+def _where_it_holds(attempt: Callable, in_order: Callable, operands: tuple) -> PyTree:
     holds, found = attempt(*operands)
     return jax.lax.cond(holds, found, lambda: in_order(*operands))
 
 
-@where_it_holds.def_jvp
+@_where_it_holds.def_jvp
 def _where_it_holds_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
     _, in_order, operands = primals
-    return where_it_holds(*primals), eqx.filter_jvp(in_order, operands, tangents[2])[1]
+    return _where_it_holds(*primals), eqx.filter_jvp(in_order, operands, tangents[2])[1]
 
 
 def each_sequence(function: Callable[..., PyTree], steps: Step, *others: PyTree) -> PyTree:
     """function(steps, *others), or of every sequence of a batch (B, T) where that is what the steps are."""
-    return (jax.vmap(function) if steps.t.ndim == 2 else function)(steps, *others)
+    return (trial.mapped(function) if steps.t.ndim == 2 else function)(steps, *others)
 
 
 def _attempt(

@@ -285,7 +285,7 @@ def test_what_cannot_be_done_is_said() -> None:
         ssm.fit(model, ys, ssm.EM(), us)
     with pytest.raises(TypeError, match=r"expected_statistics needs .* got LinearGaussian with a cross_covariance"):
         ssm.expected_statistics(model, ys, us)
-    with pytest.raises(TypeError, match="model: particles are weighed by the noise .* cross_covariance"):
+    with pytest.raises(TypeError, match="model: particles are weighed by .* cross_covariance"):
         ssm.ParticleFilter(model, 8)
     with pytest.raises(ValueError, match="frozen: single entries of 'cross_covariance' cannot be frozen"):
         ssm.fit(model, ys, ssm.SGD(num_epochs=1), us, frozen={"cross_covariance": np.ones((2, 3), bool)})
