@@ -1,4 +1,4 @@
-"""Smoothing and slopes of a linear-Gaussian model with constant matrices (see `gaussian_lanes`)."""
+"""Smoothing and slopes of a linear-Gaussian model with constant matrices (see `blocks`)."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Filtering of a linear-Gaussian model with constant matrices (see `gaussian_lanes`)."""
+"""Filtering of a linear-Gaussian model with constant matrices (see `blocks`)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
