@@ -15,7 +15,8 @@ from ssm.numeric.trees import float_dtype, index, length, stack
 from ssm.numeric.trial import claim, heard, on_trial, tried
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
-from ssm.passes.evidence import evidence_of, statistics_of
+from ssm.passes.answers import statistics_of
+from ssm.passes.evidence import evidence_of
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together
 from ssm.shapes import Array, Bool, Float, Int, PyTree
 from ssm.steps import Step

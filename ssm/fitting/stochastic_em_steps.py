@@ -12,7 +12,8 @@ from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, times
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
-from ssm.passes.evidence import evidence_of, statistics_of
+from ssm.passes.answers import statistics_of
+from ssm.passes.evidence import evidence_of
 from ssm.passes.expectation import AbstractExpectation
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ssm.data import observe, over_sequences, where_missing
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.evidence import statistics_of
+from ssm.passes.answers import statistics_of
 from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import AbstractSchedule, resolve

@@ -15,7 +15,8 @@ from ssm.numeric.trees import index, reverse
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.backward import Smoother, backward_steps, smooth_backward
-from ssm.passes.in_order import Form, from_beliefs
+from ssm.passes.forms import Form
+from ssm.passes.in_order import from_beliefs
 from ssm.recursion import AbstractReversibleRecursion
 from ssm.scan import Saved, everything, predictions, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve

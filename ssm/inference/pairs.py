@@ -12,7 +12,8 @@ from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.backward import smooth_backward
 from ssm.passes.capabilities import AbstractChain
-from ssm.passes.in_order import Form, from_beliefs
+from ssm.passes.forms import Form
+from ssm.passes.in_order import from_beliefs
 from ssm.scan import Saved
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree

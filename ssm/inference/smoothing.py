@@ -11,9 +11,10 @@ from ssm.numeric.checks import positive_int
 from ssm.numeric.missing import unless_nan
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
+from ssm.passes.answers import smooth_one, smooth_together
 from ssm.passes.backward import PathSampler, backward_steps
-from ssm.passes.evidence import smooth_one, smooth_together
-from ssm.passes.in_order import Form, from_beliefs
+from ssm.passes.forms import Form
+from ssm.passes.in_order import from_beliefs
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
 from ssm.scan import Saved, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve, together

@@ -1,4 +1,4 @@
-"""The evidence, whose gradient is an expectation of statistics (Fisher's identity), and those statistics.
+"""The evidence, whose gradient is an expectation of statistics (Fisher's identity).
 
     ∇ log p(y; θ) = E_{p(x|y)} [∇ log p(x, y; θ)] = ∇_θ Q(θ, statistics)     at θ = the current parameters
 
@@ -7,7 +7,6 @@ backward pass. Because the backward pass of `evidence` *is* that identity, rever
 where differentiating through the scan would keep what every operation of every step needs.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,43 +17,15 @@ from ssm.beliefs import handed_out
 from ssm.data import Sequences, over_sequences
 from ssm.numeric.transposing import linear
 from ssm.numeric.trial import on_trial
-from ssm.passes.backward import smooth_backward
-from ssm.passes.expectation import AbstractDifferentiable, AbstractExpectation
-from ssm.passes.in_order import (
-    Form,
-    each_sequence,
-    either,
-    forward,
-    from_beliefs,
-    has_quick_form,
-    in_form,
-    nothing,
-    where_it_holds,
-)
-from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion, offers
-from ssm.scan import Saved, predictions
+from ssm.passes.expectation import AbstractDifferentiable
+from ssm.passes.forms import Form, either, has_quick_form, in_form
+from ssm.passes.in_order import forward, nothing
+from ssm.passes.together import slope_together, walk_together
+from ssm.recursion import AbstractRecursion, offers
+from ssm.scan import predictions
 from ssm.schedules import AbstractSchedule, Sequential, together
 from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
 from ssm.steps import Step
-
-
-def statistics_of(model: AbstractExpectation, steps: Step, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
-    """Expected statistics and log p(y_t | y_<t) (T,), for a constrained model and one sequence as observed."""
-
-    def counted(form: Form, saved: Saved) -> tuple[PyTree, Array]:
-        return form.model.statistics(form.steps, saved.predicted, saved.filtered, schedule), saved.log_evidence
-
-    return from_beliefs(counted, model, steps, schedule, None)
-
-
-def smooth_one(model: Any, steps: Step, schedule: AbstractSchedule, key: Key | None) -> tuple[Any, Float[Array, "T"]]:
-    """Smoothed beliefs (T, ...) and log p(y_t | y_<t), for a constrained model and one sequence as observed."""
-
-    def smoothed(form: Form, saved: Saved) -> tuple[Any, Array]:
-        back = smooth_backward(form.model, form.prepared, saved.predicted, saved.filtered, schedule)
-        return back, saved.log_evidence
-
-    return from_beliefs(smoothed, model, steps, schedule, key)
 
 
 def evidence_of(
@@ -110,7 +81,7 @@ def _there(both: tuple[Any, Step], schedule: AbstractSchedule, fast: bool) -> tu
     """log p(y_{1:T}), and what the way back needs."""
     model, steps = both
     if together(schedule, model, steps, fast):
-        log_evidence, walk = _walk_together(model, steps, schedule)
+        log_evidence, walk = walk_together(model, steps, schedule)
         return jnp.sum(log_evidence, axis=-1), walk
     return _walk(model, steps, schedule)
 
@@ -122,7 +93,7 @@ def _slope(
     model, steps = both
     side_by_side = together(schedule, model, steps, fast)
     if side_by_side:
-        sensitivities = _slope_together(model, steps, found, schedule, cotangent)
+        sensitivities = slope_together(model, steps, found, schedule, cotangent)
     else:
         sensitivities = _sensitivities(model, steps, schedule, found)
     moving = jax.tree.map(lambda move: move is not None, moves, is_leaf=lambda move: move is None)
@@ -189,79 +160,3 @@ def _sensitivities(model: AbstractDifferentiable, steps: Step, schedule: Abstrac
     if not has_quick_form(model, schedule):
         return from_there(Form.safe(model, steps), there)
     return either(quick, safe, (model, steps, there))
-
-
-# -- side by side ---------------------------------------------------------------------------------------------
-
-
-class _Walk(NamedTuple):
-    """What the way there leaves for the way back."""
-
-    holds: Flag
-    found: PyTree
-
-
-def _walk_together(
-    model: AbstractDifferentiable, steps: Step, schedule: AbstractSchedule
-) -> tuple[Float[Array, "*B T"], _Walk]:
-    """log p(y_t | y_<t), and the walk there."""
-
-    def attempt(model: AbstractDifferentiable, steps: Step, walk: _Walk, log_evidence: Array) -> tuple[Flag, Callable]:
-        return walk.holds, lambda: log_evidence
-
-    def in_order(model: AbstractDifferentiable, steps: Step, walk: _Walk, log_evidence: Array) -> Array:
-        return each_sequence(lambda steps: forward(model, steps, Sequential(), None, nothing)[1], steps)
-
-    # What was found goes past the choice, which would copy it: where it does not hold, it is not read.
-    walk, log_evidence = _walked((model, steps), schedule)
-    return where_it_holds(attempt, in_order, (model, steps, walk, log_evidence)), walk
-
-
-@eqx.filter_custom_jvp
-def _walked(model_and_steps, schedule):
-    model, steps = model_and_steps
-    holds, found, log_evidence = model.walk_side_by_side(steps, schedule)
-    return _Walk(holds, found), log_evidence
-
-
-@_walked.def_jvp
-def _walked_jvp(primals, tangents):
-    """Nothing: derivatives are those of walking in order."""
-    found = _walked(*primals)
-    still = lambda leaf: jnp.zeros_like(leaf) if eqx.is_inexact_array(leaf) else None
-    return found, jax.tree.map(still, found)
-
-
-def _slope_together(
-    model: AbstractDifferentiable, steps: Step, walk: _Walk, schedule: AbstractSchedule, counted: Array
-) -> PyTree:
-    """Sensitivities in the order of `arrange`, of one sequence, or of a batch as often as `counted` (B,) says."""
-    often = counted if steps.t.ndim == 2 else None
-
-    def attempt(model: AbstractDifferentiable, steps: Step, walk: _Walk, often: Any) -> tuple[Flag, Callable]:
-        holds, sensitivities = model.slope_side_by_side(steps, schedule, walk.found, often)
-        return walk.holds & holds, lambda: sensitivities
-
-    def in_order(model: AbstractDifferentiable, steps: Step, walk: _Walk, often: Any) -> PyTree:
-        def back(form: Form, saved: Saved) -> PyTree:
-            return form.model.sensitivities(form.steps, saved.predicted, saved.filtered, Sequential())
-
-        one = lambda steps: from_beliefs(back, model, steps, Sequential(), None)
-        return model.arrange_sensitivities(each_sequence(one, steps), steps, schedule, often)
-
-    return where_it_holds(attempt, in_order, (model, steps, walk, often))
-
-
-def smooth_together(
-    model: AbstractReversibleRecursion, steps: Step, schedule: AbstractSchedule
-) -> tuple[Any, Float[Array, "*B T"]]:
-    """Smoothed beliefs and log p(y_t | y_<t), of one sequence or a batch, where the schedule takes it together."""
-
-    def attempt(model: AbstractReversibleRecursion, steps: Step) -> tuple[Flag, Callable]:
-        holds, smoothed, log_evidence = model.smooth_side_by_side(steps, schedule)
-        return holds, lambda: (smoothed, log_evidence)
-
-    def in_order(model: AbstractReversibleRecursion, steps: Step) -> tuple[Any, Array]:
-        return each_sequence(lambda steps: smooth_one(model, steps, Sequential(), None), steps)
-
-    return where_it_holds(attempt, in_order, (model, steps))

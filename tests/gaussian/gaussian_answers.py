@@ -9,7 +9,7 @@ import numpy as np
 
 import ssm
 from ssm.parameters import constrain
-from ssm.passes.evidence import statistics_of
+from ssm.passes.answers import statistics_of
 from ssm.schedules import SideBySide
 
 

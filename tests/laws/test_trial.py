@@ -10,7 +10,7 @@ import pytest
 
 import ssm
 from ssm.numeric.trial import claim, heard, mapped, on_trial, tried
-from ssm.passes.in_order import Form
+from ssm.passes.forms import Form
 
 HOLDS = ssm.HMM([0.6, 0.4], [[0.9, 0.1], [0.2, 0.8]], ssm.emissions.Normal([-1.0, 1.0], [1.0, 1.0]))
 # Data come back to a state that they had spoken against for longer than probabilities can hold.
