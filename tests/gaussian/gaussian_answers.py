@@ -42,7 +42,7 @@ def moments(model: Any, ys: Any, us: Any, schedule: Any, **observed: Any) -> Any
     def found(plain: Any) -> Any:
         if isinstance(schedule, SideBySide):
             return plain.expect_side_by_side(steps, schedule, counted)[1]
-        one = lambda steps: statistics_of(plain, steps, schedule, fast=False)[0]
+        one = lambda steps: statistics_of(plain, steps, schedule)[0]
         return plain.arrange_statistics((one if counted is None else jax.vmap(one))(steps), steps, schedule, counted)
 
     return found(constrain(model))
