@@ -1,5 +1,5 @@
 """Families made of families: products, mixtures, ties, labels; and any distribution or network.
 
-Imports `ssm.emissions.common.base` and its neighbours.
+Imports `ssm.emissions.common`.
 Hands on no names: `ssm.emissions` does.
 """

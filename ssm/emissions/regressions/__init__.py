@@ -1,5 +1,5 @@
 """Observations that follow inputs: linear, logistic, Poisson, of classes.
 
-Imports `ssm.emissions.common.base` and its neighbours, and `normals`.
+Imports `ssm.emissions.common`, and `normals`.
 Hands on no names: `ssm.emissions` does.
 """
