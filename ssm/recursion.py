@@ -7,7 +7,6 @@ so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A
 starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
 
 import equinox as eqx
@@ -17,8 +16,7 @@ import jax.numpy as jnp
 from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.model import AbstractModel
 from ssm.numeric.unwritten import unwritten
-from ssm.shapes import Array, Key, PyTree, Scalar
-from ssm.steps import Step
+from ssm.shapes import Key, PyTree, Scalar
 
 Belief = TypeVar("Belief")
 Protocol = TypeVar("Protocol")
@@ -80,27 +78,6 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """
         return self.update(prior, u, y, key=key)[0]
 
-    @property
-    def is_quickened(self) -> bool:
-        """Whether there is a cheaper form of this recursion, which `quicken` makes."""
-        return False
-
-    def quicken(self, steps: Step) -> "tuple[AbstractRecursion[Any], Step]":
-        """The cheaper form and its prepared steps (T, ...).
-
-        What it keeps (`record`) are the same beliefs. Where they cannot be trusted its increments must be NaN or
-        infinite, and the driver then runs this one.
-        """
-        raise unwritten(self)
-
-    def record(self, belief: Belief) -> Any:
-        """What is kept of a belief: all of it, unless some is for the walk alone."""
-        return belief
-
-    def resume(self, kept: Any) -> Belief:
-        """The belief to walk on with, from what was kept, by this form of a recursion or by another."""
-        return kept
-
     def draw_state(self, prior: Belief, key: Key) -> Belief:
         """A prior that is certain of one state, drawn from it, for drawing sequences; a point is certain already."""
         return prior
@@ -109,40 +86,12 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """Whether a member whose class has a protocol can do, with its parameters, what that asks; see `offers`."""
         return True
 
-    @property
-    def predicts_at_once(self) -> bool:
-        """Whether predicting for all times at once, after the scan, is cheaper than keeping predictions."""
-        return False
+    def ways(self) -> tuple[type, ...]:
+        """Passes that know this member better than the scan, best first (`ssm.passes.base.AbstractWay`): the one door.
 
-    @property
-    def gains_in_blocks(self) -> bool:
-        """Whether a step is many operations on small arrays, so that a CPU walks faster in blocks of steps."""
-        return False
-
-    @property
-    def flags_are_dear(self) -> bool:
-        """Whether steps with flags take much longer than steps without, whatever the flags say."""
-        return False
-
-    @property
-    def runs_side_by_side(self) -> bool:
-        """Whether the methods that end so know this member (`ssm.schedules.SideBySide`)."""
-        return False
-
-    def takes_side_by_side(self, steps: Step, lanes: int | None = None) -> bool:
-        """Whether they know these steps, (T,) or (B, T), in as many `lanes`, or in as many as suit."""
-        return True
-
-    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """Whether that is faster on a CPU, for steps (T,) or (B, T)."""
-        return False
-
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any]:
-        """Beliefs and log p(y_t | y_<t) of steps (T,) or (B, T) as observed, as `ssm.scan.Saved`.
-
-        First a flag: whether the answer holds. Predicted beliefs are None where they follow from filtered ones.
+        The last of them may be its own way in order, below `ssm.passes.in_order.InOrder`.
         """
-        raise unwritten(self)
+        return ()
 
 
 class AbstractParallelRecursion(AbstractRecursion[Belief]):
@@ -162,32 +111,6 @@ class AbstractReversibleRecursion(AbstractRecursion[Belief]):
 
     def reverse(self, filtered: Belief, predicted: Belief, u: PyTree) -> AbstractKernel[Belief]:
         """p(x_t | x_{t+1}, y_{<=t}) from p(x_t | y_{<=t}), p(x_{t+1} | y_{<=t}) and u_{t+1}."""
-        raise unwritten(self)
-
-    def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
-        """Smoothed beliefs (T, ...) of prepared steps, where there is a better way than through reversed kernels."""
-        return None
-
-    def lag_directly(
-        self, steps: Step, predicted: Belief, filtered: Belief, lag: int, by_kernels: Callable[[], Belief]
-    ) -> Belief:
-        """p(x_t | y_{1:t+lag}) of prepared steps: through the reversed kernels, unless a member knows better."""
-        return by_kernels()
-
-    def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
-        """Paths (S, T, ...), as `smooth_directly`."""
-        return None
-
-    def settle(self, smoothed: Belief) -> Belief:
-        """Smoothed beliefs (T, ...) with the rounding that a long way back accumulates taken out, if it can be."""
-        return smoothed
-
-    def smooth_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Belief, Array]":
-        """The same flag, smoothed beliefs, and log p(y_t | y_<t)."""
-        raise unwritten(self)
-
-    def decode_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, Array]":
-        """The best path (T,) or (B, T) of steps as observed, and its log-probability, for a max-product recursion."""
         raise unwritten(self)
 
 

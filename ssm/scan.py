@@ -62,14 +62,16 @@ def scan(
     return run(walk, belief, steps)
 
 
-def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any) -> Any:
-    """p(x_t | y_<t) at all times, from the filtered beliefs (T, ...) of a run that began with `init`."""
+def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any, at_once: bool = False) -> Any:
+    """p(x_t | y_<t) at all times, from the filtered beliefs (T, ...) of a run that began with `init`.
+
+    `at_once`: for all times together, as where predicting is one matrix product for them.
+    """
     walk, belief, steps = _prepare_walk(recursion, steps, None, None, everything, begin=0)
-    before = prepend(belief, recursion.resume(index(filtered, slice(None, -1))))
-    prior = lambda belief, step: recursion.record(walk.prior(belief, step))
-    if recursion.predicts_at_once:
-        return jax.vmap(prior)(before, steps)
-    return jax.lax.map(lambda each: prior(*each), (before, steps))
+    before = prepend(belief, index(filtered, slice(None, -1)))
+    if at_once:
+        return jax.vmap(walk.prior)(before, steps)
+    return jax.lax.map(lambda each: walk.prior(*each), (before, steps))
 
 
 def _prepare_walk(

@@ -31,6 +31,7 @@ Probabilities: TypeAlias = Float[Array, "*batch K"]
 Vector: TypeAlias = Float[Array, "D"]
 Matrix: TypeAlias = Float[Array, "D D"]
 Key: TypeAlias = PRNGKeyArray
+Keys: TypeAlias = Shaped[Array, "..."]  # one, or (B,) for a batch
 
 __all__ = [
     "Array",
@@ -41,6 +42,7 @@ __all__ = [
     "Int",
     "Integer",
     "Key",
+    "Keys",
     "Matrix",
     "Probabilities",
     "PyTree",

@@ -71,7 +71,7 @@ ROOMS = [
     ),
     (
         "recursions/gaussian/varying",
-        f"{PASSES} recursions/gaussian/system recursions/gaussian/steady",
+        f"{PASSES} recursions/gaussian/system recursions/gaussian/adjoint recursions/gaussian/steady",
         "missing data, matrices that vary: covariances, too, in blocks",
     ),
     (

@@ -2,8 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +11,11 @@ from ssm.data.arguments import as_array, inputs_of, is_batched, observations, pa
 from ssm.data.models import check_recursion
 from ssm.model import AbstractModel
 from ssm.numeric.checks import is_concrete
-from ssm.numeric.missing import choose
 from ssm.numeric.trees import float_dtype, widen
 from ssm.numeric.trial import mapped
 from ssm.recursion import AbstractRecursion
-from ssm.schedules import Sequential, SideBySide
-from ssm.shapes import Array, PyTree
+from ssm.shapes import Array, Key, Keys, PyTree
 from ssm.steps import Step
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["steps"], meta_fields=["batched", "unsure"])
@@ -92,27 +87,6 @@ def _as_wholes(model: AbstractRecursion, steps: Step) -> Step:
     return dataclasses.replace(steps, y=jnp.where(partly, jnp.nan, steps.y), observed=whole)
 
 
-def where_missing(function: Function) -> Function:
-    """A verb inside `jit`, of (model, sequences, ...): where flags are dear and only a precaution, without them.
-
-    They are then looked at when the program runs, and cost nothing where all is there. What is missing is walked in
-    order: lanes of it would be compiled for all who call without. (`mask=` asks for them.)
-    """
-
-    @functools.wraps(function)
-    def call(model: Any, sequences: Sequences, *others: Any) -> Any:
-        steps = sequences.steps
-        if steps.observed is None or not sequences.unsure or not model.flags_are_dear:
-            return function(model, sequences, *others)
-        flagged = dataclasses.replace(sequences, unsure=False)
-        without = dataclasses.replace(flagged, steps=dataclasses.replace(steps, observed=None))
-        in_turn = [Sequential() if isinstance(other, SideBySide) else other for other in others]
-        dear, cheap = lambda: function(model, flagged, *in_turn), lambda: function(model, without, *others)
-        return choose(~steps.observed, dear, cheap)
-
-    return call  # pyright: ignore[reportReturnType]
-
-
 def future_steps(
     model: AbstractModel, lead: tuple[int, ...], inputs: PyTree, start: Array | int = 0, name: str = "inputs"
 ) -> Step:
@@ -149,14 +123,24 @@ def future_observations(model: AbstractRecursion, ahead: Step, ys: Array) -> Ste
     return _as_wholes(model, steps) if seen.unsure else steps
 
 
-def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree, together: bool = False) -> Any:
-    """function(steps, key, *others) for the one sequence, or for each of a batch with a key of its own.
-
-    `together`: the function takes a batch as it is.
-    """
-    if not sequences.batched or together:
+def over_sequences(function, sequences: Sequences, key: Array | None, *others: PyTree) -> Any:
+    """function(steps, key, *others) for the one sequence, or for each of a batch with a key of its own."""
+    if not sequences.batched:
         return function(sequences.steps, key, *others)
-    count = sequences.steps.t.shape[0]
-    keys = None if key is None else jax.vmap(lambda b: jax.random.fold_in(key, b))(jnp.arange(count))
+    keys = each_key(sequences, key)
     in_axes = 0, None if keys is None else 0, *[0 for _ in others]
     return mapped(function, in_axes)(sequences.steps, keys, *others)
+
+
+def each_pair(sequences: Sequences, key: Key) -> tuple[Keys, Keys]:
+    """Two keys for two purposes, each as of `each_key`."""
+    keys: Any = each_key(sequences, key)
+    both = jax.vmap(jax.random.split)(keys) if sequences.batched else jax.random.split(keys)
+    return both[..., 0], both[..., 1]
+
+
+def each_key(sequences: Sequences, key: Array | None) -> Array | None:
+    """The key, or one (B,) for every sequence of a batch."""
+    if key is None or not sequences.batched:
+        return key
+    return jax.vmap(lambda b: jax.random.fold_in(key, b))(jnp.arange(sequences.steps.t.shape[0]))

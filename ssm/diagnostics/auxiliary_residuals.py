@@ -4,14 +4,14 @@ from typing import Any
 
 import equinox as eqx
 
-from ssm.data import Sequences, check_recursion, observe, over_sequences, where_missing
+from ssm.data import Sequences, check_recursion, observe
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
+from ssm.passes.base import Walked
 from ssm.passes.capabilities import AbstractDisturbed
-from ssm.passes.in_order import beliefs
+from ssm.passes.door import ask, where_missing
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, PyTree
-from ssm.steps import Step
 
 
 class AuxiliaryResiduals(eqx.Module):
@@ -87,22 +87,15 @@ def _checked(
 @tried
 @where_missing
 def _innovations(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> Array:
-    model = constrain(model)
-
-    def one(steps: Step, key: None) -> Array:
-        predicted = beliefs(model, steps, schedule, None, fast=not sequences.batched).predicted
-        return model.innovations(steps, predicted)
-
-    return over_sequences(one, sequences, None)
+    question = lambda way: way.each(lambda walked: walked.model.innovations(walked.steps, walked.predicted))
+    return ask(question, constrain(model), sequences.steps, schedule)
 
 
 @tried
 @where_missing
 def _auxiliary_residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> AuxiliaryResiduals:
-    model = constrain(model)
+    def noises(walked: Walked) -> AuxiliaryResiduals:
+        found = walked.model.disturbances(walked.steps, walked.predicted, walked.schedule)
+        return AuxiliaryResiduals(*found)
 
-    def one(steps: Step, key: None) -> AuxiliaryResiduals:
-        predicted = beliefs(model, steps, schedule, None, fast=not sequences.batched).predicted
-        return AuxiliaryResiduals(*model.disturbances(steps, predicted, schedule))
-
-    return over_sequences(one, sequences, None)
+    return ask(lambda way: way.each(noises), constrain(model), sequences.steps, schedule)

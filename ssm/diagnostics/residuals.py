@@ -9,15 +9,14 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from ssm.beliefs import Categorical
-from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
+from ssm.data import Sequences, each_key, needs_key, observe
 from ssm.distributions import Tails, tails
 from ssm.numeric.trees import widen
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
+from ssm.passes.base import Walked
 from ssm.passes.capabilities import AbstractChain
-from ssm.passes.forms import Form
-from ssm.passes.in_order import from_beliefs
-from ssm.scan import Saved
+from ssm.passes.door import ask, where_missing
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Key, PyTree
 from ssm.steps import Step
@@ -76,22 +75,20 @@ def residuals(
 @tried
 @where_missing
 def _residuals(model: Any, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, kind: str) -> Residuals:
-    model = constrain(model)
+    question = lambda way: way.each(lambda walked: _of_one(walked, kind))
+    return ask(question, constrain(model), sequences.steps, schedule, each_key(sequences, key))
 
-    def one(steps: Step, key: Key | None) -> Residuals:
-        return from_beliefs(residuals_of, model, steps, schedule, key)
 
-    def residuals_of(form: Form, saved: Saved) -> Residuals:
-        model, steps, expected = form.model, form.steps, saved.predicted
-        prepared = model.prepare(steps)
-        if kind == "ordinary":
-            others = expected.log_probs + model.messages(prepared)
-            expected = Categorical(jax.nn.softmax(others, axis=1))
-        read_out = lambda belief, u, y: tails(model.emit(belief, u), y)
-        found = _as_normal(jax.vmap(read_out)(expected, prepared.u, steps.y))
-        return jax.tree.map(lambda z: jnp.where(_there(steps, z), z, jnp.nan), found)
-
-    return over_sequences(one, sequences, key)
+def _of_one(walked: Walked, kind: str) -> Residuals:
+    """The residuals of one sequence."""
+    model, steps, expected = walked.model, walked.steps, walked.predicted
+    prepared = model.prepare(steps)
+    if kind == "ordinary":
+        others = expected.log_probs + model.messages(prepared)
+        expected = Categorical(jax.nn.softmax(others, axis=1))
+    read_out = lambda belief, u, y: tails(model.emit(belief, u), y)
+    found = _as_normal(jax.vmap(read_out)(expected, prepared.u, steps.y))
+    return jax.tree.map(lambda z: jnp.where(_there(steps, z), z, jnp.nan), found)
 
 
 def _as_normal(sides: Tails) -> Residuals:

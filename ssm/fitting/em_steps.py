@@ -1,13 +1,12 @@
 """Iterations of EM over all restarts at once, compiled once per model structure and data shape."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.data import Sequences, over_sequences
+from ssm.data import Sequences
 from ssm.fitting.scores import Scores
 from ssm.fitting.starts import for_each, keep
 from ssm.numeric.compiling import compiled
@@ -15,11 +14,11 @@ from ssm.numeric.trees import float_dtype, index, length, stack
 from ssm.numeric.trial import claim, heard, on_trial, tried
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
-from ssm.passes.answers import statistics_of
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.door import ask
 from ssm.passes.evidence import evidence_of
-from ssm.schedules import AbstractSchedule, Sequential, resolve, together
+from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, PyTree
-from ssm.steps import Step
 
 
 class State(NamedTuple):
@@ -85,25 +84,14 @@ def _improve(model: PyTree, sequences: Sequences, frozen: tuple[str, ...], alone
     plain = constrain(model)
     schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
 
-    def climb(statistics: PyTree, log_evidence: Array, steps: Step = sequences.steps) -> tuple[PyTree, Any]:
-        best = plain.maximise(statistics, steps, frozenset(frozen))
-        prior = plain.log_prior().astype(log_evidence.dtype)
-        sums = jnp.sum(log_evidence) + prior, jnp.sum(jnp.abs(log_evidence)) + jnp.abs(prior)
-        return moved(model, best, frozen), sums
+    def improved(way: AbstractPass) -> Answer:
+        holds, best = way.maximised(frozenset(frozen))
+        return Answer(holds, (best, way.log_evidence))
 
-    def expect(steps: Step, key: None, schedule: AbstractSchedule) -> tuple[PyTree, Array]:
-        return statistics_of(plain, steps, schedule)
-
-    if together(schedule, plain, sequences.steps):
-        # The M-step inside the branches: what they hand out is then a model, not the statistics of all times.
-        agreed, statistics, log_evidence = plain.expect_side_by_side(sequences.steps, schedule)
-        arranged = plain.arrange(sequences.steps, schedule)
-        if on_trial():
-            claim(agreed)
-            return climb(statistics, log_evidence, arranged)
-        in_order = lambda: climb(*over_sequences(partial(expect, schedule=Sequential()), sequences, None))
-        return jax.lax.cond(agreed, lambda: climb(statistics, log_evidence, arranged), in_order)
-    return climb(*over_sequences(partial(expect, schedule=schedule), sequences, None))
+    best, log_evidence = ask(improved, plain, sequences.steps, schedule)
+    prior = plain.log_prior().astype(log_evidence.dtype)
+    sums = jnp.sum(log_evidence) + prior, jnp.sum(jnp.abs(log_evidence)) + jnp.abs(prior)
+    return moved(model, best, frozen), sums
 
 
 @tried
@@ -114,7 +102,7 @@ def total_evidence(models: PyTree, sequences: Sequences, *, with_prior: bool = F
     def one(model: PyTree) -> Array:
         plain = constrain(model)
         schedule = resolve("auto", plain, sequences.steps.t.shape if alone else None)
-        log_evidence = jnp.sum(evidence_of(plain, sequences, schedule, fast=alone))
+        log_evidence = jnp.sum(evidence_of(plain, sequences.steps, schedule))
         return log_evidence + plain.log_prior().astype(log_evidence.dtype) if with_prior else log_evidence
 
     return for_each(one, models)

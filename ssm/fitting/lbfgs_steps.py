@@ -18,7 +18,7 @@ from ssm.fitting.starts import for_each, keep
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import length, select
 from ssm.parameters.freezing import Held
-from ssm.schedules import AbstractSchedule
+from ssm.schedules import AbstractSchedule, under_vmap
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 # What a step must do (Nocedal & Wright 2006, eq. 3.6): lower the loss by a share of what the slope promises, and
@@ -87,7 +87,9 @@ def run_iterations(
     The objective is climbed per observation (`count` of them), so that the first step has a sensible length.
     """
     restarts = state.finished.shape[0]
-    loss = lambda free: -objective(free, fixed, sequences, plan.schedule, key, fast=restarts == 1) / count
+    shape = sequences.steps.t.shape
+    schedule = plan.schedule if restarts == 1 else under_vmap(plan.schedule, shape)
+    loss = lambda free: -objective(free, fixed, sequences, schedule, key) / count
 
     def unfinished(carry: tuple) -> Array:
         state, _, done = carry
@@ -105,7 +107,7 @@ def run_iterations(
         direction, slope, memory = _direction(trial.gradient, state.memory, free, plan)
         held_out = None
         if validation is not None:
-            held_out = total_evidence(free, fixed, validation, plan.schedule, key, fast=restarts == 1)
+            held_out = total_evidence(free, fixed, validation, schedule, key)
         shown = -count * jnp.where(first, trial.loss, reached)
         return State(free, reached, direction, slope, memory, finished), (shown, held_out)
 

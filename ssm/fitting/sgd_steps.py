@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.data import Sequences
+from ssm.data import Sequences, each_key
 from ssm.fitting.optimiser import Optimiser
 from ssm.fitting.scores import Scores
 from ssm.numeric.compiling import compiled
@@ -133,7 +133,7 @@ def _loss(
 ) -> Array:
     """Negative log-evidence (and log-prior) per observation; `whole` observations are in all the data."""
     model = constrain(combine(free, fixed))
-    log_probs = evidence_of(model, sequences, schedule, key)
+    log_probs = evidence_of(model, sequences.steps, schedule, each_key(sequences, key))
     total = jnp.sum(log_probs if weights is None else jnp.where(weights, log_probs, 0))
     count = _count(sequences, weights)
     # A mini-batch bears its share of the prior, so that an epoch counts it once.
@@ -142,19 +142,18 @@ def _loss(
 
 
 def total_evidence(
-    free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
+    free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None
 ) -> Array:
-    """Log-evidence of all sequences; `fast` as in `evidence_of`."""
-    return jnp.sum(evidence_of(constrain(combine(free, fixed)), sequences, schedule, key, fast=fast))
+    """Log-evidence of all sequences."""
+    model = constrain(combine(free, fixed))
+    return jnp.sum(evidence_of(model, sequences.steps, schedule, each_key(sequences, key)))
 
 
 @compiled
-def objective(
-    free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None, fast: bool = True
-) -> Array:
+def objective(free: PyTree, fixed: Held, sequences: Sequences, schedule: AbstractSchedule, key: Key | None) -> Array:
     """What is climbed: log-evidence of all sequences plus log-prior."""
     model = constrain(combine(free, fixed))
-    evidence = jnp.sum(evidence_of(model, sequences, schedule, key, fast=fast))
+    evidence = jnp.sum(evidence_of(model, sequences.steps, schedule, each_key(sequences, key)))
     return evidence + model.log_prior().astype(evidence.dtype)
 
 

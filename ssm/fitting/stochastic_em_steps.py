@@ -5,19 +5,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssm.data import Sequences, over_sequences
+from ssm.data import Sequences
 from ssm.fitting.scores import Scores
 from ssm.fitting.sgd_steps import shuffled_batches
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index, times
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
-from ssm.passes.answers import statistics_of
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.door import ask
 from ssm.passes.evidence import evidence_of
 from ssm.passes.expectation import AbstractExpectation
 from ssm.schedules import resolve
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree
-from ssm.steps import Step
 
 
 class State(NamedTuple):
@@ -89,10 +89,11 @@ def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Arr
     """The sufficient statistics of a batch, as if all the data were like it, and its log-evidence."""
     batch = Sequences(index(whole.sequences.steps, order), True)
 
-    def one(steps: Step, key: None) -> tuple[PyTree, Array]:
-        return statistics_of(plain, steps, resolve("auto", plain))
+    def expected(way: AbstractPass) -> Answer:
+        holds, statistics = way.statistics()
+        return Answer(holds, (statistics, way.log_evidence))
 
-    statistics, log_evidence = over_sequences(one, batch, None)
+    statistics, log_evidence = ask(expected, plain, batch.steps, resolve("auto", plain))
     dtype = log_evidence.dtype
     share = weights.astype(dtype) * whole.sequences.steps.t.shape[0] / jnp.sum(weights).astype(dtype)
     scaled = times(statistics, share)
@@ -103,4 +104,4 @@ def _expect(plain: AbstractExpectation, whole: Whole, order: Array, weights: Arr
 def total_evidence(model: PyTree, sequences: Sequences) -> Array:
     """Log-evidence of all sequences."""
     plain = constrain(model)
-    return jnp.sum(evidence_of(plain, sequences, resolve("auto", plain, sequences.steps.t.shape)))
+    return jnp.sum(evidence_of(plain, sequences.steps, resolve("auto", plain, sequences.steps.t.shape)))

@@ -1,16 +1,13 @@
 """The best path."""
 
-from ssm.data import observe, over_sequences
+from ssm.data import observe
 from ssm.numeric.missing import unless_nan
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.backward import PathSampler, backward_steps
 from ssm.passes.capabilities import AbstractDecodable
-from ssm.passes.in_order import beliefs
-from ssm.scan import scan
-from ssm.schedules import AbstractSchedule, resolve, together
+from ssm.passes.door import ask
+from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
-from ssm.steps import Step
 
 
 def decode(
@@ -44,16 +41,5 @@ def decode(
 
 @tried
 def _decode(model, sequences, schedule):
-    best = constrain(model).best()
-
-    def one(steps: Step, key: None):
-        if together(schedule, best, steps):
-            return best.decode_side_by_side(steps, schedule)
-        saved = beliefs(best, steps, schedule, None)
-        prepared = best.prepare(steps)
-        back = backward_steps(prepared, saved.predicted, saved.filtered)
-        _, path = scan(PathSampler(best), back, save=lambda saved: saved.filtered.state, backward=True)
-        return path, best.log_prob(prepared, path, saved.filtered, saved.log_evidence)
-
-    path, log_prob = over_sequences(one, sequences, None, together=together(schedule, best, sequences.steps))
+    path, log_prob = ask(lambda way: way.best(), constrain(model).best(), sequences.steps, schedule)
     return unless_nan(log_prob, path), log_prob

@@ -4,15 +4,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ssm.data import observe, over_sequences, where_missing
+from ssm.data import observe, over_sequences
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.answers import statistics_of
+from ssm.passes.door import ask, where_missing
 from ssm.passes.expectation import AbstractExpectation
 from ssm.recursion import AbstractRecursion, offers
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, PyTree, Scalar
-from ssm.steps import Step
 
 
 def expected_statistics(
@@ -41,12 +40,7 @@ def expected_statistics(
 @tried
 @where_missing
 def _expected_statistics(model, sequences, schedule):
-    model = constrain(model)
-
-    def one(steps: Step, key: None) -> PyTree:
-        return statistics_of(model, steps, schedule)[0]
-
-    return over_sequences(one, sequences, None)
+    return ask(lambda way: way.statistics(), constrain(model), sequences.steps, schedule)
 
 
 def Q(model: AbstractExpectation, statistics: PyTree, ys: Array, inputs: PyTree = None, **observed: Any) -> Scalar:

@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.data import Sequences, needs_key, observe, over_sequences, where_missing
+from ssm.data import Sequences, each_key, needs_key, observe
 from ssm.numeric.compiling import compiled
 from ssm.numeric.trees import index
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.door import ask, where_missing
 from ssm.passes.evidence import evidence_of
-from ssm.passes.in_order import beliefs
 from ssm.recursion import AbstractRecursion
 from ssm.scan import evidence_only, scan
-from ssm.schedules import AbstractSchedule, resolve, together
+from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 
@@ -105,19 +106,19 @@ def filter(
 @tried
 @where_missing
 def _log_prob(model, sequences, schedule, key):
-    return evidence_of(constrain(model), sequences, schedule, key)
+    return evidence_of(constrain(model), sequences.steps, schedule, each_key(sequences, key))
 
 
 @tried
 @where_missing
 def filter_sequences(model, sequences, schedule, key) -> Filtered:
     """`ssm.filter` on checked sequences."""
-    model = constrain(model)
+    return ask(_filtered, constrain(model), sequences.steps, schedule, each_key(sequences, key))
 
-    def one(steps: Step, key: Key | None) -> Filtered:
-        return Filtered(*beliefs(model, steps, schedule, key, fast=not sequences.batched))
 
-    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps))
+def _filtered(way: AbstractPass) -> Answer:
+    holds, (predicted, filtered) = way.beliefs()
+    return Answer(holds, Filtered(predicted, filtered, way.log_evidence))
 
 
 # -- streaming ------------------------------------------------------------------------------------------------

@@ -6,19 +6,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.data import needs_key, observe, over_sequences, where_missing
+from ssm.data import each_key, needs_key, observe
 from ssm.inference.filtering import at, before_first, one_step
 from ssm.inference.smoothing import Smoothed, check_reversible
 from ssm.numeric.checks import non_negative_int
 from ssm.numeric.compiling import compiled
-from ssm.numeric.trees import index, reverse
+from ssm.numeric.trees import index
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.backward import Smoother, backward_steps, smooth_backward
-from ssm.passes.forms import Form
-from ssm.passes.in_order import from_beliefs
+from ssm.passes.base import AbstractPass, Answer, Walked
+from ssm.passes.door import ask, in_order, where_missing
 from ssm.recursion import AbstractReversibleRecursion
-from ssm.scan import Saved, everything, predictions, scan
+from ssm.scan import everything, scan
 from ssm.schedules import AbstractSchedule, Sequential, resolve
 from ssm.shapes import Array, Bool, Int, Key, PyTree, Scalar
 from ssm.steps import Step
@@ -54,27 +53,12 @@ def fixed_lag_smooth(
 @tried
 @where_missing
 def _fixed_lag_smooth(model, sequences, lag, schedule, key):
-    model = constrain(model)
+    def smoothed(way: AbstractPass) -> Answer:
+        holds, found = way.smoothed() if lag >= sequences.size - 1 else way.lagged(lag)
+        return Answer(holds, (found, way.log_evidence))
 
-    def one(steps: Step, key: Key | None) -> Smoothed:
-        return from_beliefs(smoothed, model, steps, schedule, key)
-
-    def smoothed(form: Form, saved: Saved) -> Smoothed:
-        model, prepared, total = form.model, form.prepared, jnp.sum(saved.log_evidence)
-        if lag >= sequences.size - 1:
-            return Smoothed(smooth_backward(model, prepared, saved.predicted, saved.filtered, schedule), total)
-        back = reverse(backward_steps(prepared, saved.predicted, saved.filtered))
-        smoother = Smoother(model, form.recursion.predicts_at_once)
-
-        def sweep(_: Array, after: Any) -> Any:
-            """p(x_t | y_{1:t+l}), latest first, from p(x_{t+1} | y_{1:t+l})."""
-            return predictions(smoother, back, after)
-
-        by_kernels = lambda: reverse(jax.lax.fori_loop(0, lag, sweep, reverse(saved.filtered)))
-        found = model.lag_directly(prepared, saved.predicted, saved.filtered, lag, by_kernels)
-        return Smoothed(model.settle(found), total)
-
-    return over_sequences(one, sequences, key)
+    found, log_evidence = ask(smoothed, constrain(model), sequences.steps, schedule, each_key(sequences, key))
+    return Smoothed(found, jnp.sum(log_evidence, axis=-1))
 
 
 # -- streaming ------------------------------------------------------------------------------------------------
@@ -157,6 +141,7 @@ def _step(model, sequences, state, key):
     times, filtered, predicted, u, y, observed = both
     # Nothing leads into the first time, which stands for those before it in the memory, too.
     back = Step(t=times, u=u, y=y, observed=observed, first=times == 0)
-    smoothed = smooth_backward(model, back, predicted, filtered, Sequential())
+    window = Walked(model, back, model, back, predicted, filtered, saved.log_evidence, Sequential())
+    smoothed = in_order(model).smooth(window)
     smoothed = index(smoothed, jnp.maximum(jnp.arange(len(times)), jnp.sum(times == 0) - 1))
     return LagState(state.t + 1, times, smoothed, filtered, predicted, u, y, observed), saved.log_evidence[0]

@@ -5,16 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssm.data import future_steps, needs_key, observe, over_sequences, where_missing
+from ssm.data import Sequences, each_pair, future_steps, needs_key, observe, over_sequences
 from ssm.inference.forecasts import AbstractForecast, ExactForecast, SampledForecast, draw_futures
 from ssm.numeric.checks import positive_int
-from ssm.numeric.trial import mapped, tried
+from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.in_order import forward, nothing
+from ssm.passes.door import ask, where_missing
 from ssm.recursion import AbstractRecursion
 from ssm.scan import scan
-from ssm.schedules import Sequential
-from ssm.shapes import Array, Key, PyTree
+from ssm.schedules import resolve
+from ssm.shapes import Array, Key, Keys, PyTree
 from ssm.steps import Step
 
 
@@ -61,29 +61,29 @@ def forecast(
 def _predict(model, sequences, ahead):
     model = constrain(model)
 
-    def one(steps: Step, key: None, ahead: Step) -> tuple[Any, Any]:
-        belief = _last_belief(model, steps, key, not sequences.batched)
+    def one(ahead: Step, key: None, belief: Any) -> tuple[Any, Any]:
         return _one(belief), scan(model, model.prepare(ahead), belief=belief, save=lambda saved: saved.predicted)[1]
 
-    return over_sequences(one, sequences, None, ahead)
+    beliefs = _last_beliefs(model, sequences, None)
+    return over_sequences(one, Sequences(ahead, sequences.batched), None, beliefs)
 
 
 @tried
 @where_missing
 def _draw(model, sequences, ahead, key, num_samples):
     model = constrain(model)
-
-    def one(steps: Step, key: Key, ahead: Step) -> tuple[Any, Array]:
-        for_filter, for_paths = jax.random.split(key)
-        if model.is_stochastic and model.feeds_back:
-            # The belief is itself one draw of a latent path: every future continues a draw of its own.
-            keys = jax.random.split(for_filter, num_samples)
-            starts = mapped(lambda each: _last_belief(model, steps, each, False))(keys)
-        else:
-            starts = _one(_last_belief(model, steps, for_filter, not sequences.batched))
-        return starts, draw_futures(model, starts, ahead, for_paths, num_samples)
-
-    return over_sequences(one, sequences, key, ahead)
+    for_filter, for_paths = each_pair(sequences, key)
+    if model.is_stochastic and model.feeds_back:
+        # The belief is itself one draw of a latent path: every future continues a draw of its own.
+        draws = lambda key: jax.random.split(key, num_samples)
+        many = jnp.moveaxis(jax.vmap(draws)(for_filter) if sequences.batched else draws(for_filter), -1, 0)
+        starts = jax.vmap(lambda keys: _last_beliefs(model, sequences, keys))(many)
+        starts = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), starts) if sequences.batched else starts
+    else:
+        found = _last_beliefs(model, sequences, for_filter)
+        starts = jax.vmap(_one)(found) if sequences.batched else _one(found)
+    draw = lambda ahead, starts, key: draw_futures(model, starts, ahead, key, num_samples)
+    return starts, (jax.vmap(draw) if sequences.batched else draw)(ahead, starts, for_paths)
 
 
 def _one(belief: Any) -> Any:
@@ -91,5 +91,7 @@ def _one(belief: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], belief)
 
 
-def _last_belief(model: AbstractRecursion, steps: Step, key: Key | None, fast: bool) -> Any:
-    return forward(model, steps, Sequential(), key, nothing, fast=fast)[0]
+def _last_beliefs(model: AbstractRecursion, sequences: Sequences, key: Keys | None) -> Any:
+    """Those after the last step of every sequence."""
+    steps = sequences.steps
+    return ask(lambda way: way.last(), model, steps, resolve("auto", model, steps.t.shape), key)

@@ -15,9 +15,8 @@ from ssm.numeric.missing import unless_nan
 from ssm.numeric.trees import index, length
 from ssm.numeric.unwritten import unwritten
 from ssm.parameters import constrain
-from ssm.passes.in_order import forward, nothing
 from ssm.recursion import AbstractRecursion
-from ssm.schedules import Sequential
+from ssm.scan import evidence_only, scan
 from ssm.shapes import Array, Float, Key
 from ssm.steps import Step
 
@@ -207,7 +206,7 @@ def _future_evidence(model, beliefs, ahead, key):
         keys = None if key is None else jax.random.split(key, count)
 
         def from_one(belief, key):
-            return jnp.sum(forward(model, ahead, Sequential(), key, nothing, fast=False, belief=belief)[1])
+            return jnp.sum(scan(model, model.prepare(ahead), belief=belief, key=key, save=evidence_only)[1])
 
         each = jax.vmap(from_one, (0, None if key is None else 0))(beliefs, keys)
         return jax.nn.logsumexp(each) - jnp.log(count).astype(each.dtype)

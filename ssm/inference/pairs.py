@@ -4,20 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.data import Sequences, observe, over_sequences
+from ssm.data import Sequences, observe
 from ssm.data.arguments import as_array
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.trees import index
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.backward import smooth_backward
+from ssm.passes.base import AbstractPass, Answer, Walked
 from ssm.passes.capabilities import AbstractChain
-from ssm.passes.forms import Form
-from ssm.passes.in_order import from_beliefs
-from ssm.scan import Saved
+from ssm.passes.door import ask
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, Float, Int, PyTree
-from ssm.steps import Step
 
 
 def smooth_pairs(
@@ -67,27 +64,26 @@ def _checked(times: Array, sequences: Sequences) -> Int[Array, "M"]:
 
 @tried
 def _smooth_pairs(model, sequences, times, schedule):
-    model = constrain(model)
+    def pairs(way: AbstractPass) -> Answer:
+        return way.each(lambda walked: _pairs(walked, way.smooth(walked).probs, times))
 
-    def one(steps: Step, key: None) -> Float[Array, "M K K"]:
-        return from_beliefs(pairs, model, steps, schedule, None, times)
+    return ask(pairs, constrain(model), sequences.steps, schedule)
 
-    def pairs(form: Form, saved: Saved, times: Int[Array, "M"]) -> Float[Array, "M K K"]:
-        model, steps, prepared = form.model, form.steps, form.prepared
-        smoothed = smooth_backward(model, prepared, saved.predicted, saved.filtered, schedule).probs
 
-        def pair(t: Int[Array, ""]) -> Float[Array, "K K"]:
-            after = t + 1
-            # 1. p(x_t = i | x_{t+1} = j, y) in row j;  2. times p(x_{t+1} = j | y)
-            before = model.reverse(index(saved.filtered, t), index(saved.predicted, after), index(prepared.u, after))
-            both = (before.as_map().rows * smoothed[after][:, None]).T
-            if steps.first is not None:
-                both = jnp.where(steps.first[after], smoothed[t][:, None] * smoothed[after], both)
-            there = (t >= 0) & (after < sequences.size)
-            if steps.padding is not None:
-                there = there & ~steps.padding[after]
-            return jnp.where(there, both, jnp.nan)
+def _pairs(walked: Walked, smoothed: Float[Array, "T K"], times: Int[Array, "M"]) -> Float[Array, "M K K"]:
+    """The pairs of one sequence."""
+    steps, u = walked.steps, walked.prepared.u
 
-        return jax.vmap(pair)(times)
+    def pair(t: Int[Array, ""]) -> Float[Array, "K K"]:
+        after = t + 1
+        # 1. p(x_t = i | x_{t+1} = j, y) in row j;  2. times p(x_{t+1} = j | y)
+        before = walked.model.reverse(index(walked.filtered, t), index(walked.predicted, after), index(u, after))
+        both = (before.as_map().rows * smoothed[after][:, None]).T
+        if steps.first is not None:
+            both = jnp.where(steps.first[after], smoothed[t][:, None] * smoothed[after], both)
+        there = (t >= 0) & (after < len(smoothed))
+        if steps.padding is not None:
+            there = there & ~steps.padding[after]
+        return jnp.where(there, both, jnp.nan)
 
-    return over_sequences(one, sequences, None)
+    return jax.vmap(pair)(times)

@@ -3,23 +3,18 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
-from ssm.data import check_key, needs_key, observe, over_sequences, where_missing
+from ssm.data import check_key, each_key, each_pair, needs_key, observe
 from ssm.numeric.checks import positive_int
 from ssm.numeric.missing import unless_nan
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
-from ssm.passes.answers import smooth_one, smooth_together
-from ssm.passes.backward import PathSampler, backward_steps
-from ssm.passes.forms import Form
-from ssm.passes.in_order import from_beliefs
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.door import ask, where_missing
 from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
-from ssm.scan import Saved, scan
-from ssm.schedules import AbstractSchedule, Sequential, resolve, together
-from ssm.shapes import Array, Float, Key, PyTree
-from ssm.steps import Step
+from ssm.schedules import AbstractSchedule, resolve
+from ssm.shapes import Array, Float, Key, Keys, PyTree
 
 
 class Smoothed(eqx.Module):
@@ -91,40 +86,23 @@ def check_reversible(model: AbstractRecursion, verb: str) -> None:
 @tried
 @where_missing
 def _smooth(model, sequences, schedule, key):
-    model = constrain(model)
-    all_at_once = together(schedule, model, sequences.steps)
+    smoothed, log_evidence = ask(_smoothed, constrain(model), sequences.steps, schedule, each_key(sequences, key))
+    return Smoothed(smoothed, jnp.sum(log_evidence, axis=-1))
 
-    def one(steps: Step, key: Key | None) -> Smoothed:
-        if all_at_once:
-            smoothed, log_evidence = smooth_together(model, steps, schedule)
-        else:
-            smoothed, log_evidence = smooth_one(model, steps, schedule, key)
-        return Smoothed(smoothed, jnp.sum(log_evidence, axis=-1))
 
-    return over_sequences(one, sequences, key, together=all_at_once)
+def _smoothed(way: AbstractPass) -> Answer:
+    holds, smoothed = way.smoothed()
+    return Answer(holds, (smoothed, way.log_evidence))
 
 
 @tried
 @where_missing
 def _posterior_sample(model, sequences, schedule, key, num_samples):
-    model = constrain(model)
+    for_filter, for_paths = each_pair(sequences, key)
 
-    def one(steps: Step, key: Key) -> PyTree:
-        for_filter, for_paths = jax.random.split(key)
-        return from_beliefs(paths, model, steps, schedule, for_filter, for_paths)
+    def drawn(way: AbstractPass, keys: Keys) -> Answer:
+        holds, paths = way.drawn(keys, num_samples)
+        log_prob = jnp.sum(way.log_evidence, axis=-1)
+        return Answer(holds, unless_nan(log_prob, paths))
 
-    def paths(form: Form, saved: Saved, key: Key) -> PyTree:
-        model, prepared = form.model, form.prepared
-        log_prob = jnp.sum(saved.log_evidence)
-        directly = model.draw_directly(prepared, saved.predicted, saved.filtered, key, num_samples)
-        if directly is not None:
-            return unless_nan(log_prob, directly)
-        back = backward_steps(prepared, saved.predicted, saved.filtered)
-
-        def path(key: Key) -> PyTree:
-            save = lambda saved: saved.filtered.state
-            return scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save, backward=True)[1]
-
-        return unless_nan(log_prob, jax.vmap(path)(jax.random.split(key, num_samples)))
-
-    return over_sequences(one, sequences, key)
+    return ask(drawn, constrain(model), sequences.steps, schedule, for_filter, for_paths)

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Point
 from ssm.maps.base import AbstractMap
+from ssm.numeric.trees import reverse
 from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
-from ssm.scan import scan
+from ssm.scan import predictions, scan
 from ssm.schedules.base import AbstractSchedule
-from ssm.shapes import Key, PyTree, Scalar
+from ssm.schedules.sequential import Sequential
+from ssm.shapes import Array, Key, PyTree, Scalar
 from ssm.steps import Step
 
 
@@ -41,13 +43,6 @@ class _Backward(AbstractRecursion[Any]):
 @final
 class Smoother(_Backward, AbstractParallelRecursion[Any]):
     """belief_t = p(x_t | y_{1:T}), from belief_{t+1} through p(x_t | x_{t+1}, y_{<=t})."""
-
-    at_once: bool = eqx.field(static=True, default=False)
-
-    @property
-    def predicts_at_once(self) -> bool:
-        """As on the way there, if that was said."""
-        return self.at_once
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Any:
         """At the end of a sequence the smoothed belief is the filtered one."""
@@ -88,17 +83,42 @@ def backward_steps(steps: Step, predicted: Any, filtered: Any) -> Step:
     return Step(u=u, first=first, padding=padding, t=steps.t)
 
 
-def smooth_backward(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
-    """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the forward pass."""
-    smoothed = model.smooth_directly(steps, predicted, filtered, schedule)
-    if smoothed is None:
-        smoothed = walk_back(model, backward_steps(steps, predicted, filtered), schedule)
-    return model.settle(smoothed)
+def smooth_back(model: Any, steps: Step, predicted: Any, filtered: Any, schedule: AbstractSchedule) -> Any:
+    """Smoothed beliefs (T, ...) of prepared steps, from the beliefs of the way there."""
+    return walk_back(model, backward_steps(steps, predicted, filtered), schedule)
 
 
 def walk_back(model: Any, steps: Step, schedule: AbstractSchedule) -> Any:
     """Smoothed beliefs (T, ...) through the reversed kernels, from the steps of the way back."""
     return scan(Smoother(model), steps, schedule=schedule, save=lambda saved: saved.filtered, backward=True)[1]
+
+
+def lag_back(model: Any, steps: Step, predicted: Any, filtered: Any, lag: int, at_once: bool = False) -> Any:
+    """p(x_t | y_{1:t+lag}): one sweep through the reversed kernels of all times per lag; `at_once` as `predictions`."""
+    back = reverse(backward_steps(steps, predicted, filtered))
+
+    def sweep(_: Array, after: Any) -> Any:
+        """p(x_t | y_{1:t+l}), latest first, from p(x_{t+1} | y_{1:t+l})."""
+        return predictions(Smoother(model), back, after, at_once)
+
+    return reverse(jax.lax.fori_loop(0, lag, sweep, reverse(filtered)))
+
+
+def draw_back(model: Any, steps: Step, predicted: Any, filtered: Any, key: Key, num_samples: int) -> Any:
+    """Paths (S, T, ...), last state first."""
+    back = backward_steps(steps, predicted, filtered)
+
+    def path(key: Key) -> PyTree:
+        save = lambda saved: saved.filtered.state
+        return scan(PathSampler(model), back, schedule=Sequential(), key=key, save=save, backward=True)[1]
+
+    return jax.vmap(path)(jax.random.split(key, num_samples))
+
+
+def best_back(model: Any, steps: Step, predicted: Any, filtered: Any) -> Any:
+    """The path (T, ...) that a max-product recursion leads back on; nothing is drawn."""
+    back = backward_steps(steps, predicted, filtered)
+    return scan(PathSampler(model), back, save=lambda saved: saved.filtered.state, backward=True)[1]
 
 
 def _following(tree: PyTree) -> PyTree:

@@ -71,6 +71,11 @@ class Batch(NamedTuple):
         return jnp.concatenate([real[1:], jnp.zeros_like(real[:1])])
 
 
+def unbroken(steps: Step) -> bool:
+    """Whether steps (T,) or (B, T) are one stretch each, padded only in a batch."""
+    return steps.first is None and (steps.padding is None or steps.t.ndim == 2)
+
+
 def relay(walk: Callable, starts: PyTree, same: Callable, max_sweeps: int) -> tuple[Flag, PyTree]:
     """What `walk` recorded when the next starts that it returned were the `same` as its own, and whether they were."""
 

@@ -7,65 +7,51 @@ backward pass. Because the backward pass of `evidence` *is* that identity, rever
 where differentiating through the scan would keep what every operation of every step needs.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.beliefs import handed_out
-from ssm.data import Sequences, over_sequences
 from ssm.numeric.transposing import linear
 from ssm.numeric.trial import on_trial
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.door import answered, ask, either, ways
 from ssm.passes.expectation import AbstractDifferentiable
-from ssm.passes.forms import Form, either, has_quick_form, in_form
-from ssm.passes.in_order import forward, nothing
-from ssm.passes.together import slope_together, walk_together
 from ssm.recursion import AbstractRecursion, offers
-from ssm.scan import predictions
-from ssm.schedules import AbstractSchedule, Sequential, together
-from ssm.shapes import Array, Flag, Float, Key, PyTree, Scalar
+from ssm.schedules import AbstractSchedule, Sequential
+from ssm.shapes import Array, Float, Keys, PyTree
 from ssm.steps import Step
 
 
 def evidence_of(
-    model: AbstractRecursion,
-    sequences: Sequences,
-    schedule: AbstractSchedule,
-    key: Key | None = None,
-    *,
-    fast: bool = True,
+    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Keys | None = None
 ) -> Float[Array, "*B"]:
-    """log p(y_{1:T}) of every sequence, for a constrained model; `fast=False` under `vmap`."""
-    fast = fast and not sequences.batched
-    one = lambda steps, key: _evidence(model, steps, schedule, key, fast)
-    return over_sequences(one, sequences, key, together=together(schedule, model, sequences.steps, fast))
-
-
-def _evidence(
-    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, fast: bool
-) -> Float[Array, "*B"]:
+    """log p(y_{1:T}) of steps (T,) or (B, T) as observed, for a constrained model; `key` (B,) for a batch."""
     if offers(model, AbstractDifferentiable) and not on_trial():  # where nothing is differentiated
-        return _exact_evidence((model, steps), schedule, fast)
-    return jnp.sum(forward(model, steps, schedule, key, nothing, fast=fast)[1], axis=-1)
+        return _evidence((model, steps), schedule)
+    return ask(_total, model, steps, schedule, key)
+
+
+def _total(way: AbstractPass) -> Answer:
+    return Answer(way.holds, jnp.sum(way.log_evidence, axis=-1))
 
 
 @eqx.filter_custom_jvp
-def _exact_evidence(model_and_steps, schedule, fast):
-    model, steps = model_and_steps
-    return jnp.sum(forward(model, steps, schedule, None, nothing, fast=fast)[1], axis=-1)
+def _evidence(both, schedule):
+    return ask(_total, *both, schedule)
 
 
-@_exact_evidence.def_jvp
-def _exact_evidence_jvp(primals, tangents):
+@_evidence.def_jvp
+def _evidence_jvp(primals, tangents):
     """Backwards: one walk back for all sequences together. Forwards: what moves, times the slope of each sequence."""
-    both, schedule, fast = primals
-    value, found = _there(both, schedule, fast)
+    both, schedule = primals
     moves = tangents[0]
+    value, way = _there(both, schedule)
 
     def back(held: tuple, cotangent: Array) -> PyTree:
-        both, found = held
-        return _slope(moves, both, found, cotangent, schedule, fast)
+        both, way = held
+        return _slope(moves, both, way, cotangent, schedule)
 
     def ahead(held: tuple, moves: PyTree) -> Array:
         if not value.ndim:
@@ -74,89 +60,63 @@ def _exact_evidence_jvp(primals, tangents):
         each = lambda steps, moved: _one_ahead(model, steps, (moves[0], moved), value)
         return jax.vmap(each)(steps, moves[1])
 
-    return value, linear(ahead, back, (both, found), moves, like=value)
+    return value, linear(ahead, back, (both, way), moves, like=value)
 
 
-def _there(both: tuple[Any, Step], schedule: AbstractSchedule, fast: bool) -> tuple[Float[Array, "*B"], PyTree]:
-    """log p(y_{1:T}), and what the way back needs."""
+def _there(both: tuple[Any, Step], schedule: AbstractSchedule) -> tuple[Float[Array, "*B"], AbstractPass]:
+    """log p(y_{1:T}), and the first way there, for the way back."""
     model, steps = both
-    if together(schedule, model, steps, fast):
-        log_evidence, walk = walk_together(model, steps, schedule)
-        return jnp.sum(log_evidence, axis=-1), walk
-    return _walk(model, steps, schedule)
+    first, *behind = ways(model, steps, schedule)
+    way: Any = first.of(model, steps, schedule) if first.differentiable else _walked(both, first, schedule)
+
+    def fast(way: AbstractPass, model: Any, steps: Step) -> Answer:
+        return _total(way)
+
+    def safe(way: AbstractPass, model: Any, steps: Step) -> Array:
+        return answered(_total, behind, schedule, (model, steps, None, ()))
+
+    value = either(fast, safe if behind else None, (way, model, steps), first.differentiable)
+    # What was found goes past the choice, which would copy it: where it does not hold, it is not read.
+    return value, way.kept()
+
+
+@eqx.filter_custom_jvp
+def _walked(both, way, schedule):
+    return way.of(*both, schedule)
+
+
+@_walked.def_jvp
+def _walked_jvp(primals, tangents):
+    """Nothing: derivatives are those of the ways behind it."""
+    found = _walked(*primals)
+    still = lambda leaf: jnp.zeros_like(leaf) if eqx.is_inexact_array(leaf) else None
+    return found, jax.tree.map(still, found)
 
 
 def _slope(
-    moves: PyTree, both: tuple[Any, Step], found: PyTree, cotangent: Array, schedule: AbstractSchedule, fast: bool
+    moves: PyTree, both: tuple[Any, Step], way: AbstractPass, counted: Array, schedule: AbstractSchedule
 ) -> PyTree:
-    """The gradient of the evidence, summed with the weights `cotangent`, by what moves: the leaves that `moves` has."""
-    model, steps = both
-    side_by_side = together(schedule, model, steps, fast)
-    if side_by_side:
-        sensitivities = slope_together(model, steps, found, schedule, cotangent)
-    else:
-        sensitivities = _sensitivities(model, steps, schedule, found)
+    """The gradient of the evidence, each sequence as often as `counted`, by what moves: the leaves that `moves` has."""
     moving = jax.tree.map(lambda move: move is not None, moves, is_leaf=lambda move: move is None)
-    free, still = eqx.partition(both, moving)
+    first, *behind = ways(*both, schedule)
 
-    def expected(free: PyTree) -> Scalar:
-        model, steps = eqx.combine(free, still)
-        arranged = model.arrange(steps, schedule) if side_by_side else steps
-        return model.first_order(model.prepare(arranged), sensitivities)
+    def fast(way: AbstractPass, model: Any, steps: Step, counted: Array) -> Answer:
+        return way.slope(moving, counted)
 
-    slope = jax.grad(expected)(free)
-    counted = side_by_side and steps.t.ndim == 2
-    return slope if counted else jax.tree.map(lambda leaf: cotangent * leaf, slope)
+    def safe(way: AbstractPass, model: Any, steps: Step, counted: Array) -> PyTree:
+        question = lambda way, counted: way.slope(moving, counted)
+        return answered(question, behind, schedule, (model, steps, None, (counted,)))
+
+    return either(fast, safe if behind else None, (way, *both, counted), first.differentiable)
 
 
-def _one_ahead(model: AbstractDifferentiable, steps: Step, moves: PyTree, like: Array) -> Array:
+def _one_ahead(model: AbstractRecursion, steps: Step, moves: PyTree, like: Array) -> Array:
     """How the evidence of one sequence of a batch changes."""
-    _, found = _there((model, steps), Sequential(), fast=False)
-    return _product(_slope(moves, (model, steps), found, jnp.ones((), like.dtype), Sequential(), False), moves, like)
+    _, way = _there((model, steps), Sequential())
+    return _product(_slope(moves, (model, steps), way, jnp.ones((), like.dtype), Sequential()), moves, like)
 
 
 def _product(slope: PyTree, moves: PyTree, like: Array) -> Array:
     """A scalar of the kind of `like`."""
     products = jax.tree.map(lambda a, b: jnp.sum(a * b).astype(like.dtype), slope, moves)
     return sum(jax.tree.leaves(products), start=jnp.zeros((), like.dtype))
-
-
-class _There(NamedTuple):
-    """What a walk in order leaves for the way back: filtered beliefs, and whether it was the quick form's."""
-
-    filtered: Any
-    is_quick: Flag
-
-
-def _walk(model: AbstractDifferentiable, steps: Step, schedule: AbstractSchedule) -> tuple[Scalar, _There]:
-    """log p(y_{1:T}) of one sequence, and the walk there."""
-    quickens = has_quick_form(model, schedule)
-
-    def one(form: Form) -> tuple[Array, tuple[Scalar, _There]]:
-        _, log_evidence, filtered = form.walk(schedule, None, lambda saved: saved.filtered)
-        kept = handed_out(filtered) if quickens else filtered
-        return log_evidence, (jnp.sum(log_evidence), _There(kept, jnp.asarray(form.recursion is not form.model)))
-
-    return in_form(one, model, steps, schedule)
-
-
-def _sensitivities(model: AbstractDifferentiable, steps: Step, schedule: AbstractSchedule, there: _There) -> PyTree:
-    """Sensitivities of one sequence, from the walk there, or, where that was the safe form's, from a new one."""
-
-    def back(form: Form, predicted: Any, filtered: Any) -> PyTree:
-        return form.model.sensitivities(form.steps, predicted, filtered, schedule)
-
-    def from_there(form: Form, there: _There) -> PyTree:
-        return back(form, predictions(form.recursion, form.prepared, there.filtered), there.filtered)
-
-    def quick(model: AbstractDifferentiable, steps: Step, there: _There) -> tuple[Flag, PyTree]:
-        return there.is_quick, from_there(Form.quick(model, steps), there)
-
-    def safe(model: AbstractDifferentiable, steps: Step, there: _There) -> PyTree:
-        form = Form.safe(model, steps)
-        saved = form.beliefs(schedule, None)
-        return back(form, saved.predicted, saved.filtered)
-
-    if not has_quick_form(model, schedule):
-        return from_there(Form.safe(model, steps), there)
-    return either(quick, safe, (model, steps, there))

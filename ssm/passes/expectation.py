@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 from ssm.numeric.trees import blend
 from ssm.numeric.unwritten import unwritten
 from ssm.recursion import AbstractReversibleRecursion, Belief
-from ssm.shapes import Array, Key, PyTree, Scalar
+from ssm.shapes import Key, PyTree, Scalar
 from ssm.steps import Step
 
 
@@ -23,27 +23,6 @@ class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
         """A function of the model and of prepared steps whose gradient, there, is that of the evidence."""
         raise unwritten(self)
 
-    def walk_side_by_side(self, steps: Step, schedule: Any) -> "tuple[Array, PyTree, Array]":
-        """As `smooth_side_by_side`, with what the way back needs in the place of beliefs."""
-        raise unwritten(self)
-
-    def slope_side_by_side(
-        self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
-    ) -> "tuple[Array, PyTree]":
-        """Whether they hold, and the sensitivities of all sequences together, in the order of `arrange`, from a `walk`.
-
-        Each sequence is counted once, or as often as `counted` (B,) says.
-        """
-        raise unwritten(self)
-
-    def arrange(self, steps: Step, schedule: Any) -> Step:
-        """Steps (T,) or (B, T) as those of one sequence (M,), in the order that suits walking side by side."""
-        raise unwritten(self)
-
-    def arrange_sensitivities(self, sensitivities: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
-        """Sensitivities of every sequence, in time, as those of `slope_side_by_side`."""
-        raise unwritten(self)
-
 
 class AbstractExpectation(AbstractDifferentiable[Belief]):
     """A recursion whose evidence has the gradient of an expectation (Fisher's identity).
@@ -58,27 +37,6 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
 
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
         """Expected sufficient statistics of one sequence as observed, from its stacked beliefs and one walk back."""
-        raise unwritten(self)
-
-    def expect_side_by_side(
-        self, steps: Step, schedule: Any, counted: Array | None = None
-    ) -> "tuple[Array, PyTree, Array]":
-        """As `smooth_side_by_side`, with the statistics of all sequences together, in the order of `arrange`.
-
-        Each sequence is counted once, or as often as `counted` (B,) says.
-        """
-        holds, walk, log_evidence = self.walk_side_by_side(steps, schedule)
-        agreed, statistics = self.statistics_side_by_side(steps, schedule, walk, counted)
-        return holds & agreed, statistics, log_evidence
-
-    def statistics_side_by_side(
-        self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
-    ) -> "tuple[Array, PyTree]":
-        """Those of `expect_side_by_side`, as `slope_side_by_side`."""
-        raise unwritten(self)
-
-    def arrange_statistics(self, statistics: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
-        """Statistics of every sequence, in time, as those of `expect_side_by_side`."""
         raise unwritten(self)
 
     def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
@@ -121,13 +79,3 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
     def first_order(self, steps: Step, sensitivities: PyTree) -> Scalar:
         """Q."""
         return self.expected_log_prob(steps, sensitivities)
-
-    def slope_side_by_side(
-        self, steps: Step, schedule: Any, walk: PyTree, counted: Array | None = None
-    ) -> "tuple[Array, PyTree]":
-        """The statistics."""
-        return self.statistics_side_by_side(steps, schedule, walk, counted)
-
-    def arrange_sensitivities(self, sensitivities: PyTree, steps: Step, schedule: Any, counted: Array | None) -> PyTree:
-        """As statistics."""
-        return self.arrange_statistics(sensitivities, steps, schedule, counted)

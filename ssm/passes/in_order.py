@@ -1,51 +1,141 @@
-"""The forward pass: steps through the driver, in the quick form where there is one and it holds."""
+"""The way that every member has: its steps through the driver, in order or as another schedule says."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import equinox as eqx
-import jax
+import jax.numpy as jnp
 
 from ssm.beliefs import handed_out
 from ssm.distributions import num_symbols
 from ssm.model import AbstractModel
-from ssm.numeric import trial
 from ssm.numeric.trees import index
-from ssm.passes.forms import Form, in_form
+from ssm.numeric.trial import mapped
+from ssm.passes.backward import best_back
+from ssm.passes.base import AbstractPass, Answer, Walked
 from ssm.recursion import AbstractRecursion
-from ssm.scan import Saved, predictions
+from ssm.scan import Saved, predictions, scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
-from ssm.schedules.side_by_side import together
-from ssm.shapes import Array, Flag, Key, PyTree
+from ssm.schedules.side_by_side import SideBySide
+from ssm.shapes import Array, Flag, Float, Key, Keys, PyTree
 from ssm.steps import Step
 
 
-def forward(
-    model: AbstractRecursion,
-    steps: Step,
-    schedule: AbstractSchedule,
-    key: Key | None,
-    save: Callable[[Saved], PyTree],
-    *,
-    fast: bool = True,
-    belief: Any = None,
-) -> tuple[Any, Array, PyTree]:
-    """Last belief, log p(y_t | y_<t) (T,), and what `save` kept, for a constrained model and steps as observed.
+class InOrder(AbstractPass):
+    """The scan. What a family knows of its own is said in classes below this one."""
 
-    `fast=False` for one sequence under `vmap`, which is then not cut into lanes. Steps (B, T) only where `together`.
-    """
-    if belief is None and together(schedule, model, steps, fast):
-        return where_it_holds(partial(_attempt, schedule, save), partial(_in_order, save), (model, steps, key))
-    if type(model).event_kind is AbstractModel.event_kind:
-        _check_real(model, steps, key)
+    differentiable: ClassVar[bool] = True
+    # Whether it always holds; if not, its log-evidence is NaN or infinite where it does not.
+    certain: ClassVar[bool] = True
 
-    def walk(form: Form, key: Key | None, belief: Any) -> tuple[Array, tuple]:
-        last, log_evidence, kept = form.walk(schedule, key, save, belief)
-        return log_evidence, (last, log_evidence, handed_out(kept))
+    schedule: AbstractSchedule
+    increments: Float[Array, "*B T"]
+    predicted: Any  # None where they are made of the filtered ones when they are asked for
+    filtered: Any
+    final: Any  # the last belief
 
-    return in_form(walk, model, steps, schedule, key, belief)
+    @classmethod
+    def takes(cls, model: AbstractRecursion, steps: Step, schedule: AbstractSchedule) -> bool:
+        """Any steps; where a schedule is not for them, one after the other."""
+        return True
+
+    @classmethod
+    def of(cls, model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Keys | None = None) -> Self:
+        """See `AbstractPass`."""
+        schedule = Sequential() if isinstance(schedule, SideBySide) else schedule
+
+        def one(steps: Step, key: Key | None) -> tuple:
+            if type(model).event_kind is AbstractModel.event_kind and type(model).emit is not AbstractRecursion.emit:
+                _check_real(model, steps, key)
+            recursion, prepared = cls.form(model, steps)
+
+            def save(saved: Saved) -> tuple:
+                predicted = None if cls.at_once(recursion) else cls.keep(saved.predicted)
+                return saved.log_evidence, predicted, cls.keep(saved.filtered)
+
+            last, kept = scan(recursion, prepared, schedule=cls.order(model, schedule), key=key, save=save)
+            return *kept, cls.finish(model, last)
+
+        over = one if steps.t.ndim == 1 else mapped(one, (0, None if key is None else 0))
+        return cls(model, steps, schedule, *over(steps, key))
+
+    @property
+    def holds(self) -> Flag | None:
+        """See `AbstractPass`."""
+        return None if self.certain else jnp.all(jnp.isfinite(jnp.sum(self.increments, axis=-1)))
+
+    @property
+    def log_evidence(self) -> Float[Array, "*B T"]:
+        """See `AbstractPass`."""
+        return self.increments
+
+    def kept(self) -> Self:
+        """The least that the way back needs."""
+        return type(self)(self.model, self.steps, self.schedule, self.increments, None, self.filtered, None)
+
+    def beliefs(self) -> Answer:
+        """See `AbstractPass`."""
+        return self.each(lambda walked: (walked.predicted, walked.filtered))
+
+    def last(self) -> Answer:
+        """See `AbstractPass`."""
+        return Answer(self.holds, self.final)
+
+    def each(self, function: Callable[..., PyTree], *others: PyTree) -> Answer:
+        """See `AbstractPass`; the beliefs as they were walked, of which some have an inner form."""
+
+        def one(steps: Step, predicted: Any, filtered: Any, log_evidence: Array, *others: PyTree) -> PyTree:
+            recursion, prepared = self.form(self.model, steps)
+            if predicted is None:
+                again = predictions(recursion, prepared, self.resume(filtered), self.at_once(recursion))
+                predicted = self.keep(again)
+            beliefs = predicted, filtered
+            walked = Walked(self.model, steps, recursion, prepared, *beliefs, log_evidence, self.schedule)
+            return handed_out(function(walked, *others))
+
+        found = self.over(one)(self.steps, self.predicted, self.filtered, self.log_evidence, *others)
+        return Answer(self.holds, found)
+
+    def best(self) -> Answer:
+        """The most probable path, and its log-probability, of a recursion that finds it."""
+
+        def path(walked: Walked) -> tuple[Array, Array]:
+            path = best_back(self.model, walked.prepared, walked.predicted, walked.filtered)
+            return path, self.model.log_prob(walked.prepared, path, walked.filtered, walked.log_evidence)
+
+        return self.each(path)
+
+    # -- what a family says -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def form(cls, model: Any, steps: Step) -> tuple[Any, Step]:
+        """The recursion that is walked, and prepared steps: those of the model, or of a quicker one."""
+        return model, model.prepare(steps)
+
+    @classmethod
+    def at_once(cls, recursion: Any) -> bool:
+        """Whether predicting for all times after the walk is cheaper than keeping predictions."""
+        return False
+
+    @classmethod
+    def order(cls, model: Any, schedule: AbstractSchedule) -> AbstractSchedule:
+        """The schedule of the way there."""
+        return schedule
+
+    @classmethod
+    def keep(cls, belief: Any) -> Any:
+        """What is kept of a belief that was walked: all of it, unless some is for the walk alone."""
+        return belief
+
+    @classmethod
+    def resume(cls, kept: Any) -> Any:
+        """The belief to walk on with, from what was kept."""
+        return kept
+
+    @classmethod
+    def finish(cls, model: Any, belief: Any) -> Any:
+        """The last belief in the form that the model itself walks on with."""
+        return belief
 
 
 def _check_real(model: AbstractRecursion, steps: Step, key: Key | None) -> None:
@@ -56,88 +146,3 @@ def _check_real(model: AbstractRecursion, steps: Step, key: Key | None) -> None:
             f"{type(model).__name__}.event_kind: `emit` returns a distribution over {count} symbols; say event_kind = "
             f'"symbol" and num_classes = {count}, so that what is no symbol is an error'
         )
-
-
-def nothing(saved: Saved) -> None:
-    """Save nothing beside the evidence."""
-    return None
-
-
-def beliefs(
-    model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Key | None, *, fast: bool = True
-) -> Saved:
-    """The full record of a forward pass, as verbs hand it out; arguments as in `forward`."""
-    if together(schedule, model, steps, fast):
-        save = lambda saved: (saved.predicted, saved.filtered)
-        _, log_evidence, both = forward(model, steps, schedule, key, save, fast=fast)
-        return Saved(both[0], both[1], log_evidence)
-    return from_beliefs(lambda form, saved: saved, model, steps, schedule, key)
-
-
-def from_beliefs(
-    function: Callable[..., PyTree],
-    model: AbstractRecursion,
-    steps: Step,
-    schedule: AbstractSchedule,
-    key: Key | None,
-    *others: PyTree,
-) -> PyTree:
-    """function(form, saved, *others) of the full record of a walk, all in the quick form where that holds."""
-
-    def one(form: Form, key: Key | None, *others: PyTree) -> tuple[Array, PyTree]:
-        saved = form.beliefs(schedule, key)
-        return saved.log_evidence, handed_out(function(form, saved, *others))
-
-    return in_form(one, model, steps, schedule, key, *others)
-
-
-# -- side by side ---------------------------------------------------------------------------------------------
-
-
-def where_it_holds(
-    attempt: Callable[..., tuple[Flag, Callable[[], PyTree]]], in_order: Callable[..., PyTree], operands: tuple
-) -> PyTree:
-    """What `attempt(*operands)` found if it says that this holds, else what `in_order(*operands)` finds.
-
-    Its derivative is that of `in_order`. An attempt returns a flag and a function that hands out what was found.
-    """
-    if not trial.on_trial():
-        return _where_it_holds(attempt, in_order, operands)
-    holds, found = attempt(*operands)
-    trial.claim(holds)
-    return found()
-
-
-@eqx.filter_custom_jvp
-def _where_it_holds(attempt: Callable, in_order: Callable, operands: tuple) -> PyTree:
-    holds, found = attempt(*operands)
-    return jax.lax.cond(holds, found, lambda: in_order(*operands))
-
-
-@_where_it_holds.def_jvp
-def _where_it_holds_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
-    _, in_order, operands = primals
-    return _where_it_holds(*primals), eqx.filter_jvp(in_order, operands, tangents[2])[1]
-
-
-def each_sequence(function: Callable[..., PyTree], steps: Step, *others: PyTree) -> PyTree:
-    """function(steps, *others), or of every sequence of a batch (B, T) where that is what the steps are."""
-    return (trial.mapped(function) if steps.t.ndim == 2 else function)(steps, *others)
-
-
-def _attempt(
-    schedule: Any, save: Callable, model: AbstractRecursion, steps: Step, key: Key | None
-) -> tuple[Flag, Callable[[], PyTree]]:
-    holds, saved = model.forward_side_by_side(steps, schedule)
-
-    def record(steps: Step, saved: Saved) -> tuple[Any, Array, PyTree]:
-        if saved.predicted is None:
-            form = Form.quick(model, steps) if model.is_quickened else Form.safe(model, steps)
-            saved = saved._replace(predicted=predictions(form.recursion, form.prepared, saved.filtered))
-        return model.resume(index(saved.filtered, -1)), saved.log_evidence, jax.vmap(save)(saved)
-
-    return holds, lambda: each_sequence(record, steps, saved)
-
-
-def _in_order(save: Callable, model: AbstractRecursion, steps: Step, key: Key | None) -> tuple[Any, Array, PyTree]:
-    return each_sequence(lambda steps: forward(model, steps, Sequential(), key, save), steps)

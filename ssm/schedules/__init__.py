@@ -10,5 +10,5 @@ from ssm.schedules.blocked import Blocked as Blocked
 from ssm.schedules.fixed_point import FixedPoint as FixedPoint
 from ssm.schedules.sequential import Sequential as Sequential
 from ssm.schedules.side_by_side import SideBySide as SideBySide
-from ssm.schedules.side_by_side import together as together
+from ssm.schedules.side_by_side import under_vmap as under_vmap
 from ssm.schedules.truncated import Truncated as Truncated

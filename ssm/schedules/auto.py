@@ -63,6 +63,6 @@ def choose(recursion: AbstractRecursion, shape: tuple[int, ...] | None = None) -
     once: side by side it would be gathered from the devices it is split over.
     """
     alone = jax.default_backend() == "cpu" or (shape is not None and len(shape) == 1)
-    if alone and shape is not None and recursion.gains_side_by_side(shape):
+    if alone and shape is not None and any(way.pays(recursion, shape) for way in recursion.ways()):
         return SideBySide()
     return Sequential()

@@ -20,18 +20,25 @@ class Sequential(AbstractSchedule):
     """One `lax.scan`: the least work, T steps deep. The reference for the other schedules.
 
     `unroll` steps are compiled into one loop body; on CPUs 1 is fastest (`python -m benchmarks schedules_vs_length`).
-    For a recursion that `gains_in_blocks`, a scan over scans of small arrays.
+    `in_small_blocks`: a scan over scans of small arrays, where a step is many operations on these.
     """
 
     unroll: int = eqx.field(static=True, default=1)
+    in_small_blocks: bool = eqx.field(static=True, default=False)
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """See `AbstractSchedule.run`."""
-        return _walk_blocks(walk, belief, steps, self.unroll, reverse=False)
+        return self._walk(walk, belief, steps, reverse=False)
 
     def run_backward(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """See `AbstractSchedule.run_backward`; without a reversed copy of the steps."""
-        return _walk_blocks(walk, belief, steps, self.unroll, reverse=True)
+        return self._walk(walk, belief, steps, reverse=True)
+
+    def _walk(self, walk: Walk, belief: Any, steps: Step, reverse: bool) -> tuple[Any, PyTree]:
+        size = _block_size(walk, belief, steps) if self.in_small_blocks else 1
+        if size == 1:
+            return walk_in_order(walk, belief, steps, self.unroll, reverse)
+        return _walk_blocks(walk, belief, steps, size, self.unroll, reverse)
 
 
 def walk_in_order(walk: Walk, belief: Any, steps: Step, unroll: int = 1, reverse: bool = False) -> tuple[Any, PyTree]:
@@ -39,11 +46,8 @@ def walk_in_order(walk: Walk, belief: Any, steps: Step, unroll: int = 1, reverse
     return jax.lax.scan(lambda carry, step: walk(carry, step), belief, steps, unroll=unroll, reverse=reverse)
 
 
-def _walk_blocks(walk: Walk, belief: Any, steps: Step, unroll: int, reverse: bool) -> tuple[Any, PyTree]:
+def _walk_blocks(walk: Walk, belief: Any, steps: Step, size: int, unroll: int, reverse: bool) -> tuple[Any, PyTree]:
     total = length(steps.t)
-    size = _block_size(walk, belief, steps)
-    if size == 1:
-        return walk_in_order(walk, belief, steps, unroll, reverse)
     extra = -total % size
     real = jnp.arange(total + extra) < total if extra else None
 
@@ -66,7 +70,7 @@ def _walk_blocks(walk: Walk, belief: Any, steps: Step, unroll: int, reverse: boo
 def _block_size(walk: Walk, belief: Any, steps: Step) -> int:
     """How many steps fit into small arrays, a divisor of T if a large one does; 1 for the walk as a whole."""
     total = length(steps.t)
-    if total < MIN_STEPS or not walk.recursion.gains_in_blocks:
+    if total < MIN_STEPS:
         return 1
     step = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), steps)
     saved = jax.eval_shape(walk, belief, step)[1]

@@ -51,19 +51,14 @@ class SideBySide(AbstractSchedule):
         """In order."""
         return Sequential().run_backward(walk, belief, steps)
 
-    def takes(self, recursion: AbstractRecursion, steps: Step) -> bool:
-        """Whether these steps, (T,) or (B, T), are walked side by side: one stretch each, padded only in a batch."""
-        whole = steps.first is None and (steps.padding is None or steps.t.ndim == 2)
-        return recursion.runs_side_by_side and whole and recursion.takes_side_by_side(steps, self.lanes)
-
     def supports(self, recursion: AbstractRecursion) -> bool:
-        """Members say so."""
-        return recursion.runs_side_by_side
+        """Members with a way that is so."""
+        return any(way.suits(recursion) for way in recursion.ways())
 
 
-def together(schedule: AbstractSchedule, recursion: AbstractRecursion, steps: Step, fast: bool = True) -> bool:
-    """Whether steps (T,), or a whole batch (B, T), are handed to the recursion as they are.
+def under_vmap(schedule: AbstractSchedule, shape: tuple[int, ...]) -> AbstractSchedule:
+    """The schedule for steps (T,) or (B, T) under a `vmap` over something else.
 
-    `fast=False`: one sequence under `vmap`, where what to do if this does not hold would be done as well.
+    One sequence is not cut into blocks there: what to do if they do not hold would be done as well.
     """
-    return isinstance(schedule, SideBySide) and schedule.takes(recursion, steps) and (fast or steps.t.ndim == 2)
+    return Sequential() if isinstance(schedule, SideBySide) and len(shape) == 1 else schedule

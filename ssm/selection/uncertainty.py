@@ -16,7 +16,7 @@ from ssm.parameters import VANISHED, AbstractCovariance, AbstractParameter, cons
 from ssm.parameters.freezing import Frozen, free_entries, frozen_names, leaf_names
 from ssm.passes.evidence import evidence_of
 from ssm.recursion import AbstractRecursion
-from ssm.schedules import AbstractSchedule, resolve
+from ssm.schedules import AbstractSchedule, resolve, under_vmap
 from ssm.shapes import Array, Float, PyTree
 
 # What a Newton step may still gain, in nats, for a point to count as a maximum: a third of a standard error.
@@ -171,7 +171,7 @@ def _moved(model: Any, change: Float[Array, "P"], where: Places) -> Any:
 def _objective(model: Any, sequences: Sequences, schedule: AbstractSchedule) -> Array:
     """Log-evidence plus log-prior."""
     plain = constrain(model)
-    total = jnp.sum(evidence_of(plain, sequences, schedule, fast=False))
+    total = jnp.sum(evidence_of(plain, sequences.steps, under_vmap(schedule, sequences.steps.t.shape)))
     return total + plain.log_prior().astype(total.dtype)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 import ssm
 from ssm.parameters import constrain
-from ssm.passes.answers import statistics_of
+from ssm.passes.door import ways
+from ssm.recursions.gaussian.learning.moments import total
 from ssm.schedules import SideBySide
 
 
@@ -40,14 +41,17 @@ def moments(model: Any, ys: Any, us: Any, schedule: Any, **observed: Any) -> Any
 
     @eqx.filter_jit
     def found(plain: Any) -> Any:
-        if isinstance(schedule, SideBySide):
-            return plain.expect_side_by_side(steps, schedule, counted)[1]
-        one = lambda steps: statistics_of(plain, steps, schedule)[0]
-        return plain.arrange_statistics((one if counted is None else jax.vmap(one))(steps), steps, schedule, counted)
+        way = ways(plain, steps, schedule)[0].of(plain, steps, schedule)
+        if counted is None:
+            return way.statistics().found
+        together = getattr(way, "moments", None)  # of all sequences, as the M-step has them
+        return together(counted).found if together else total(way.statistics().found, counted)
 
     return found(constrain(model))
 
 
 def holds(model: Any, ys: Any, schedule: SideBySide, us: Any = None, **observed: Any) -> bool:
     """Whether the answer is one of its own."""
-    return bool(constrain(model).expect_side_by_side(ssm.data.observe(model, ys, us, **observed).steps, schedule)[0])
+    plain, steps = constrain(model), ssm.data.observe(model, ys, us, **observed).steps
+    way = ways(plain, steps, schedule)[0].of(plain, steps, schedule)
+    return bool(way.maximised(frozenset()).holds)

@@ -12,6 +12,7 @@ from gaussian_answers import beliefs, close, holds, moments, slopes
 import ssm
 from ssm.numeric import batched_roots
 from ssm.recursions.gaussian.varying import blocks as varying_blocks
+from ssm.recursions.gaussian.varying.forward import VaryingKalman
 from ssm.schedules import Sequential, SideBySide
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -113,7 +114,7 @@ def test_it_is_the_default_where_it_pays(shape: tuple[int, ...], size: int, pays
     ys, mask = jnp.zeros((*shape, 1)), jnp.ones(shape, bool)
     steps = ssm.data.observe(model, ys, mask=mask).steps
     schedule = ssm.schedules.resolve("auto", model, shape)
-    assert isinstance(schedule, SideBySide) and schedule.takes(model, steps) == pays
+    assert isinstance(schedule, SideBySide) and VaryingKalman.takes(model, steps, schedule) == pays
 
 
 def lower(*lead: int) -> np.ndarray:

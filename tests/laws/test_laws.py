@@ -23,7 +23,8 @@ import ssm
 from ssm.beliefs import handed_out
 from ssm.data import observe
 from ssm.parameters import constrain
-from ssm.recursions.markov.viterbi import Viterbi
+from ssm.recursions.markov.in_order import QuickChain
+from ssm.recursions.markov.viterbi_in_blocks import MaxChain
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -388,8 +389,8 @@ def test_13_one_trace_per_verb(member: Member, verb: str, monkeypatch: pytest.Mo
         monkeypatch.setattr(family, method, counting)
 
     count(type(model), "prepare")
-    count(type(model), "quicken")  # the quick form stands alone where it holds
-    count(Viterbi, "decode_side_by_side")  # which prepares nothing
+    count(QuickChain, "init")  # which prepares without the model
+    count(MaxChain, "best")  # and this one, too
     us = zoo.inputs(model, rng, total)
     for each in (model, model, other):
         case = Case(each, zoo.observations(model, rng, total), us, np.ones(total, bool), jax.random.key(len(traces)))

@@ -12,7 +12,7 @@ import pytest
 import ssm
 from ssm.emissions import Categorical
 from ssm.parameters import constrain
-from ssm.recursions.markov.viterbi_in_blocks import BestInLanes
+from ssm.recursions.markov.viterbi_in_blocks import laid_out
 from ssm.schedules import Sequential, SideBySide
 
 SYMBOLS = 4
@@ -75,7 +75,7 @@ def test_no_path_is_better() -> None:
 def blocks(model: ssm.HMM, ys: np.ndarray, schedule: SideBySide) -> tuple[Any, Any, Any]:
     """Whether the blocks found an answer of their own, and which."""
     plain, steps = constrain(model), ssm.data.observe(model, ys).steps
-    return BestInLanes.of(plain.emission, plain.initial, plain.transition, steps, schedule).best()
+    return laid_out(plain, steps, schedule).best()
 
 
 @pytest.mark.usefixtures("float64")

@@ -13,6 +13,7 @@ import ssm
 from ssm.emissions import Categorical, Normal
 from ssm.parameters import constrain
 from ssm.recursions.markov import blocks
+from ssm.recursions.markov.in_blocks import ChainInBlocks
 from ssm.recursions.markov.viterbi import Viterbi
 from ssm.schedules import Associative, Sequential, SideBySide, resolve
 
@@ -63,8 +64,8 @@ def agreed(model: ssm.HMM, ys: Any, schedule: SideBySide = PATIENT) -> tuple[boo
 
 @eqx.filter_jit
 def _agreed(model: ssm.HMM, steps: Any, schedule: SideBySide) -> tuple[jax.Array, jax.Array]:
-    plain = constrain(model)
-    return plain.forward_side_by_side(steps, schedule)[0], plain.expect_side_by_side(steps, schedule)[0]
+    way = ChainInBlocks.of(constrain(model), steps, schedule)
+    return way.holds, way.maximised(frozenset()).holds
 
 
 def test_a_chain_that_forgets_needs_no_fallback_and_one_that_does_not_gets_it() -> None:
@@ -153,7 +154,7 @@ def test_em_and_sgd_on_a_batch_take_the_steps_of_walking_in_order(monkeypatch: p
     for method in (ssm.EM(3, tol=0), ssm.SGD(num_epochs=3)):
         with_lanes = ssm.fit(model, ys, method, lengths=lengths)
         with monkeypatch.context() as patch:
-            patch.setattr(ssm.HMM, "gains_side_by_side", lambda self, shape: False)
+            patch.setattr(ChainInBlocks, "pays", classmethod(lambda cls, model, shape: False))
             jax.clear_caches()
             in_order = ssm.fit(model, ys, method, lengths=lengths)
         jax.clear_caches()
@@ -198,7 +199,7 @@ def test_auto_takes_what_compiles_in_seconds_on_accelerators(
     model = member.model()
     lanes_for = {"HMM", "LinearGaussian"}
     for shape in ((10_000,), (50,), (20, 5000), (1, 10_000), None):
-        alone = shape == (10_000,) and member.name.split("-")[0] in lanes_for and model.runs_side_by_side
+        alone = shape == (10_000,) and member.name.split("-")[0] in lanes_for and SideBySide().supports(model)
         assert resolve("auto", model, shape) == (SideBySide() if alone else Sequential())
         if isinstance(model, ssm.HMM):
             assert not isinstance(resolve("auto", Viterbi(model), shape), Associative)
@@ -217,7 +218,7 @@ def test_float32_at_ten_thousand_steps() -> None:
         truth = ssm.log_prob(double, np.asarray(ys, float), schedule="sequential")
     # 1e4 increments, each off by some epsilons of its size; the sum of one sign adds up a few 1e-7 relative.
     np.testing.assert_allclose(ssm.log_prob(model, ys), truth, rtol=1e-6)
-    expect = eqx.filter_jit(lambda model, steps: constrain(model).expect_side_by_side(steps, SideBySide())[:2])
+    expect = eqx.filter_jit(lambda model, steps: ChainInBlocks.of(constrain(model), steps, SideBySide()).statistics())
     agreed, found = expect(model, ssm.data.observe(model, ys).steps)
     assert agreed
     np.testing.assert_allclose(found.transitions, counts.transitions, rtol=1e-5)

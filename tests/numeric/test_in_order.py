@@ -11,6 +11,7 @@ import ssm
 from ssm.numeric.conditioning import condition
 from ssm.numeric.roots import FEW, SMALL_ROOT, triangular_root
 from ssm.parameters import constrain
+from ssm.recursions.gaussian.adjoint.in_order import KalmanInOrder
 from ssm.scan import scan
 from ssm.schedules import AbstractSchedule, Sequential
 from ssm.schedules.sequential import walk_in_order
@@ -127,7 +128,7 @@ def test_blocks_of_steps_are_the_walk(total: int) -> None:
     """Where blocks divide T, and where they do not, then with gradients and backward, too."""
     arrays: Any = [0.0, 0], np.eye(2), [[1, 0.1], [0, 0.9]], 0.1 * np.eye(2), [[1, 0]], [[0.5]]
     model = ssm.LinearGaussian(*arrays)
-    assert model.gains_in_blocks
+    assert KalmanInOrder.order(model, Sequential()).in_small_blocks
     plain, ys = constrain(model), jax.random.normal(jax.random.key(0), (total, 1))
     steps = plain.prepare(Step(t=jnp.arange(total), y=ys, observed=jnp.arange(total) % 7 > 0))
     for backward in (False, True) if total % 2 else (False,):
@@ -140,7 +141,7 @@ def test_blocks_of_steps_are_the_walk(total: int) -> None:
         value = lambda schedule: lambda ys: walked(schedule, ys)
         sloped = lambda schedule: value(schedule) if total == 256 else jax.value_and_grad(value(schedule), has_aux=True)
         run = lambda schedule: jax.jit(sloped(schedule))(ys)
-        whole, blocks = run(Whole()), run(Sequential())
+        whole, blocks = run(Whole()), run(Sequential(in_small_blocks=True))
         # The same operations, compiled once more: roundings of numbers of size 1 (the sum: 300).
         for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(blocks), strict=True):
             np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)

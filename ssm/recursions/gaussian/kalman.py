@@ -1,7 +1,5 @@
 """The Kalman filter: what a linear-Gaussian system says of a state that is not seen, and of its own slopes."""
 
-import math
-from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import jax
@@ -13,7 +11,6 @@ from ssm.distributions import Distribution, multivariate_normal
 from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.numeric.linalg import matrix_times_column, multiply, square
-from ssm.numeric.roots import SMALL_ROOT
 from ssm.passes.expectation import AbstractDifferentiable
 from ssm.recursion import AbstractParallelRecursion
 from ssm.recursions.gaussian.adjoint import (
@@ -22,25 +19,15 @@ from ssm.recursions.gaussian.adjoint import (
 from ssm.recursions.gaussian.adjoint import (
     recursion as adjoint,
 )
-from ssm.recursions.gaussian.adjoint import (
-    sampling as simulation,
-)
-from ssm.recursions.gaussian.adjoint import (
-    smoothing as adjoint_smoothing,
-)
 from ssm.recursions.gaussian.adjoint.diffuse import DiffuseAdjoint, DiffuseSeen
+from ssm.recursions.gaussian.adjoint.in_order import KalmanInOrder
 from ssm.recursions.gaussian.adjoint.recursion import Seen, Sensitivities, gains_of
-from ssm.recursions.gaussian.steady.backward import InLanes
-from ssm.recursions.gaussian.steady.forward import Problem
-from ssm.recursions.gaussian.steady.riccati import System
+from ssm.recursions.gaussian.steady.backward import SteadyKalman
 from ssm.recursions.gaussian.system.dynamics import Dynamics, Known, Measurement, conditioned, reversed_kernel
 from ssm.recursions.gaussian.system.system import LinearSystem
-from ssm.recursions.gaussian.varying import blocks as varying_blocks
-from ssm.recursions.gaussian.varying.forward import Moving
-from ssm.scan import Saved
-from ssm.schedules.sequential import Sequential
+from ssm.recursions.gaussian.varying.forward import VaryingKalman
 from ssm.shapes import Array, Float, Key, Scalar
-from ssm.steps import Step, flatten_steps
+from ssm.steps import Step
 
 Belief: TypeAlias = Gaussian | DiffuseGaussian
 
@@ -97,26 +84,6 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         gain, root = reversed_kernel(matrix, filtered.root, noise)
         return GaussianKernel(gain, filtered.mean - multiply(gain, predicted.mean), root)
 
-    def smooth_directly(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> Belief | None:
-        """By the adjoint, of observations that are at hand (a stream keeps none); see `adjoint_smoothing`."""
-        if steps.y is None:
-            return None
-        return adjoint_smoothing.smoothed(self, steps, predicted, filtered, schedule)
-
-    def lag_directly(
-        self, steps: Step, predicted: Belief, filtered: Belief, lag: int, by_kernels: Callable[[], Belief]
-    ) -> Belief:
-        """As `smooth_directly`, unless the start is diffuse."""
-        if isinstance(predicted, DiffuseGaussian) or isinstance(filtered, DiffuseGaussian):
-            return by_kernels()
-        return adjoint_smoothing.lagged(self, steps, predicted, filtered, lag, by_kernels)
-
-    def draw_directly(self, steps: Step, predicted: Belief, filtered: Belief, key: Key, num_samples: int) -> Any | None:
-        """By the simulation smoother, unless the start is diffuse; see `simulation`."""
-        if isinstance(predicted, DiffuseGaussian) or isinstance(filtered, DiffuseGaussian):
-            return None
-        return simulation.draws(self, steps, predicted, filtered, key, num_samples)
-
     def _measured(self, u: Known, y: Array | Measurement) -> tuple[Dynamics, Array, Array | float]:
         """The emission that y went through, its value, and how many components are missing."""
         if isinstance(y, Measurement):
@@ -127,89 +94,9 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
         """With a diffuse start, only what is done in order."""
         return self.diffuse is None or protocol is not AbstractParallelRecursion
 
-    @property
-    def gains_in_blocks(self) -> bool:
-        """As `python -m benchmarks kalman_missing_vs_peers` shows, where no step calls LAPACK."""
-        return self.diffuse is None and max(self.num_dims, *self.event_shape) <= SMALL_ROOT
-
-    @property
-    def flags_are_dear(self) -> bool:
-        """Only where nothing is missing do covariances come to rest, and are the same for all sequences."""
-        return True
-
-    # -- side by side -------------------------------------------------------------------
-
-    @property
-    def runs_side_by_side(self) -> bool:
-        """With a start that is not diffuse."""
-        return self.diffuse is None
-
-    def takes_side_by_side(self, steps: Step, lanes: int | None = None) -> bool:
-        """Where covariances keep moving, with enough to put side by side, or with as many `lanes` as asked for."""
-        return not self._moves(steps) or lanes is not None or self._pays(steps.t.shape)
-
-    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """As `python -m benchmarks kalman_evidence_vs_peers kalman_missing_vs_peers` shows.
-
-        Short ones take less time than compiling both ways.
-        """
-        enough = self._pays(shape) if any(self._varying()) else math.prod(shape) >= 256
-        return self.runs_side_by_side and enough
-
-    def _pays(self, shape: tuple[int, ...]) -> bool:
-        return varying_blocks.pays(math.prod(shape[:-1]), shape[-1], self.num_dims, self.event_shape[0])
-
-    def _moves(self, steps: Step) -> bool:
-        """Whether covariances move at all times: matrices vary in time (offsets may), or something is missing."""
-        return steps.observed is not None or any(self._varying())
-
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Saved]:
-        """See `AbstractRecursion`."""
-        return self.lanes(steps, schedule).forward()
-
-    def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Gaussian, Array]:
-        """See `AbstractReversibleRecursion`."""
-        return self.lanes(steps, schedule).smooth()
-
-    def walk_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any, Array]:
-        """See `AbstractDifferentiable`."""
-        return self.lanes(steps, schedule).walk()
-
-    def slope_side_by_side(
-        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Sensitivities]:
-        """See `AbstractDifferentiable`."""
-        there = self.lanes(steps, schedule, walk)
-        if isinstance(there, InLanes):
-            return there.expect(counted)[:2]
-        slopes = there.each(lambda steps, *beliefs: self.sensitivities(steps, beliefs[0], beliefs[1], Sequential()))
-        return there.holds, self.arrange_sensitivities(slopes, steps, schedule, counted)
-
-    def arrange(self, steps: Step, schedule: Any) -> Step:
-        """Sequence after sequence."""
-        return flatten_steps(steps, self.event_shape) if steps.t.ndim == 2 else steps
-
-    def arrange_sensitivities(
-        self, sensitivities: Sensitivities, steps: Step, schedule: Any, counted: Array | None
-    ) -> Sensitivities:
-        """Sums over the sequences, and the slopes of offsets sequence after sequence."""
-        return sensitivities if steps.t.ndim == 1 else adjoint.together(sensitivities, counted)
-
-    def lanes(self, steps: Step, schedule: Any, walk: Any = None) -> InLanes | Moving:
-        """The walk of all sequences side by side, or the one that `walk` is of."""
-        if self._moves(steps):
-            return Moving.of(self, steps, schedule) if walk is None else Moving.again(self, steps, walk)
-        batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
-        system = System(
-            self.transition_matrix,
-            self._transition_covariance.lower,
-            self.emission_matrix,
-            self._emission_covariance.lower,
-        )
-        state, seen = jax.vmap(self._offsets)(batch)
-        initial = self.initial_mean, self._initial_covariance.lower
-        problem = Problem(*initial, system, batch.y - seen, state)
-        return InLanes.of(problem, steps, schedule) if walk is None else InLanes.again(problem, steps, schedule, walk)
+    def ways(self) -> tuple[type, ...]:
+        """By how covariances move."""
+        return SteadyKalman, VaryingKalman, KalmanInOrder
 
     # -- the gradient of the evidence -------------------------------------------------------------------------------
 

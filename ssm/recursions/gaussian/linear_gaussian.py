@@ -5,7 +5,6 @@ from typing import Any, ClassVar, final
 import jax.numpy as jnp
 
 from ssm.beliefs.diffuse import DiffuseGaussian
-from ssm.passes.backward import smooth_backward
 from ssm.passes.capabilities import AbstractDisturbed
 from ssm.passes.expectation import AbstractExpectation
 from ssm.recursions.gaussian.adjoint import disturbances as noises
@@ -14,8 +13,6 @@ from ssm.recursions.gaussian.kalman import Belief, LinearFilter
 from ssm.recursions.gaussian.learning import m_step, moments
 from ssm.recursions.gaussian.learning.moments import Moments
 from ssm.recursions.gaussian.regression.subspace import identified
-from ssm.recursions.gaussian.steady.backward import InLanes
-from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, Scalar
 from ssm.steps import Step
 
@@ -93,28 +90,17 @@ class LinearGaussian(LinearFilter, AbstractExpectation[Belief], AbstractDisturbe
         prepared = self.prepare(steps)
         slopes, seen, after = self.walked_back(prepared, predicted, filtered, schedule)
         if isinstance(filtered, DiffuseGaussian):
-            smoothed, start, exact = smooth_backward(self, prepared, predicted, filtered, schedule), None, None
+            smoothed, start, exact = (
+                adjoint_smoothing.smoothed(self, prepared, predicted, filtered, schedule),
+                None,
+                None,
+            )
         else:
             start, beliefs = self.initial_mean, (predicted, filtered)
             smoothed, exact = adjoint_smoothing.from_adjoints(self, prepared, *beliefs, seen, after, schedule)
         means, covariances = smoothed.mean, smoothed.covariance
         states = moments.states(steps, self.event_shape[0], means, covariances, start, exact)
         return moments.moments(self, steps.u, slopes, states)
-
-    def statistics_side_by_side(
-        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Moments]:
-        """See `AbstractExpectation`."""
-        there = self.lanes(steps, schedule, walk)
-        if not isinstance(there, InLanes):
-            found = there.each(lambda steps, *beliefs: self.statistics(steps, beliefs[0], beliefs[1], Sequential()))
-            return there.holds, found if steps.t.ndim == 1 else self.arrange_statistics(found, steps, schedule, counted)
-        holds, slopes, states = there.expect(counted)
-        return holds, moments.moments(self, self.arrange(steps, schedule).u, slopes, states)
-
-    def arrange_statistics(self, statistics: Moments, steps: Step, schedule: Any, counted: Array | None) -> Moments:
-        """Sums over the sequences."""
-        return moments.total(statistics, counted)
 
     def expected_log_prob(self, steps: Step, statistics: Moments) -> Scalar:
         """Q; -inf where a singular noise cannot make what was expected; TypeError if parameters vary in time."""

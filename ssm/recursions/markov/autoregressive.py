@@ -9,17 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Bracketed, Categorical
+from ssm.beliefs import Bracketed, LogCategorical
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution
 from ssm.emissions.regressions.multivariate_linear_regression import MultivariateLinearRegression
 from ssm.numeric import checks
 from ssm.numeric.checks import is_concrete
+from ssm.numeric.logspace import log
 from ssm.parameters import Constant, value
 from ssm.passes.expectation import AbstractExpectation
 from ssm.recursions.markov.counts import Counts, Known
 from ssm.recursions.markov.hmm import HMM
-from ssm.recursions.markov.regimes import Evidence, QuickARHMM, Regime, ReversedRegime, first_gap, lagged
+from ssm.recursions.markov.regimes import Regime, ReversedRegime, first_gap, lagged
+from ssm.recursions.markov.regimes_in_order import RegimesInOrder, ScaledRegimes
 from ssm.shapes import Array, Bool, Float, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
@@ -41,7 +43,6 @@ class ARHMM(AbstractExpectation[Regime]):
     is NaN. Raises ValueError when shapes disagree. Source: Hamilton 1989; Poritz 1982.
     """
 
-    predicts_at_once: ClassVar[bool] = True
     event_kind: ClassVar[str] = "real"
     stands_for: ClassVar[Mapping[str, str]] = {
         "initial": "chain.initial",
@@ -182,18 +183,9 @@ class ARHMM(AbstractExpectation[Regime]):
         known = self.chain.prepare(self._lagged(steps)).u
         return dataclasses.replace(steps, u=Known(None, known.transition))
 
-    @property
-    def is_quickened(self) -> bool:
-        """Always."""
-        return True
-
-    def quicken(self, steps: Step) -> tuple[QuickARHMM, Step]:
-        """The chain on the table of all times, for sequences that are here from their start."""
-        lagged = self._lagged(steps)
-        chain, quick = self.chain.quicken(lagged)
-        return QuickARHMM(self, chain, self.past[::-1]), dataclasses.replace(
-            quick, y=Evidence(steps.y, lagged.u, quick.y)
-        )
+    def ways(self) -> tuple[type, ...]:
+        """As those of a chain."""
+        return ScaledRegimes, RegimesInOrder
 
     def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
         """π, and what came before."""
@@ -212,11 +204,6 @@ class ARHMM(AbstractExpectation[Regime]):
         posterior, log_evidence = LogLikelihood(table).reweigh(prior.states)
         return prior.after(posterior, y), log_evidence
 
-    def resume(self, kept: Regime) -> Regime:
-        """Logarithms, and the past."""
-        assert not isinstance(kept.states, Bracketed)  # which walks alone carry
-        return Regime(self.chain.resume(kept.states), kept.past)
-
     def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
         """The states move on; the past is no longer known, and a NaN says so to whatever reads it."""
         return prior.after(prior.states, jnp.full_like(prior.past[0], jnp.nan))
@@ -228,16 +215,12 @@ class ARHMM(AbstractExpectation[Regime]):
     def draw_state(self, prior: Regime, key: Key) -> Regime:
         """All probability on one state."""
         certain = jax.nn.one_hot(prior.sample(key), self.num_states, dtype=prior.probs.dtype)
-        return Regime(self.chain.resume(Categorical(certain)), prior.past)
+        return Regime(LogCategorical(log(certain)), prior.past)
 
     def reverse(self, filtered: Regime, predicted: Regime, u: Known) -> "ReversedRegime":
         """That of the chain; the past is certain."""
         kernel = self.chain.reverse(filtered.states, predicted.states, u)
         return ReversedRegime(kernel, filtered.past)
-
-    def settle(self, smoothed: Regime) -> Regime:
-        """Rows that sum to one again."""
-        return Regime(self.chain.settle(smoothed.states), smoothed.past)
 
     # -- learning ---------------------------------------------------------------------------------------------
 

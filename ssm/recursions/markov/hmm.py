@@ -7,22 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Categorical, LogCategorical
+from ssm.beliefs import LogCategorical
 from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.logspace import dot_log
 from ssm.numeric.trees import index, without_functions
 from ssm.parameters import Simplex
 from ssm.parameters.freezing import inner
-from ssm.passes.backward import smooth_backward
+from ssm.passes.backward import smooth_back
 from ssm.passes.capabilities import AbstractChain
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursions.markov import counts, in_blocks
+from ssm.recursions.markov import counts
 from ssm.recursions.markov.counts import Counts, Sums
+from ssm.recursions.markov.in_blocks import ChainInBlocks
+from ssm.recursions.markov.in_order import summing_to_one
 from ssm.recursions.markov.inference import ChainFilter
 from ssm.recursions.markov.list_viterbi import ListViterbi
 from ssm.recursions.markov.messages import messages
 from ssm.recursions.markov.viterbi import Viterbi
-from ssm.scan import Saved
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step, flatten_steps, seen_steps
 from ssm.transitions.base import AbstractTransition, normalised, random_like
@@ -87,54 +88,15 @@ class HMM(ChainFilter, AbstractExpectation[LogCategorical], AbstractChain[LogCat
         where = lambda m: (m._initial, m._transition, m.emission)
         return eqx.tree_at(where, self, new, is_leaf=lambda node: node is None)
 
-    # -- in blocks side by side -------------------------------------------------------------------------------
-
-    @property
-    def runs_side_by_side(self) -> bool:
-        """With one matrix for all times."""
-        return isinstance(self._transition, Homogeneous)
-
-    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """As `python -m benchmarks side_by_side` measured it on a CPU."""
-        if len(shape) == 1:
-            return self.runs_side_by_side and shape[0] >= 2000 and self.num_states <= 64
-        return self.runs_side_by_side and shape[0] >= 8
-
-    def forward_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Saved]:
-        """See `AbstractRecursion`."""
-        return self._lanes(steps, schedule).forward()
-
-    def smooth_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Categorical, Array]:
-        """See `AbstractExpectation`."""
-        return self._lanes(steps, schedule).smooth()
-
-    def walk_side_by_side(self, steps: Step, schedule: Any) -> tuple[Array, Any, Array]:
-        """See `AbstractDifferentiable`."""
-        return self._lanes(steps, schedule).walk()
-
-    def statistics_side_by_side(
-        self, steps: Step, schedule: Any, walk: Any, counted: Float[Array, "B"] | None = None
-    ) -> tuple[Array, Counts]:
-        """See `AbstractExpectation`."""
-        lanes, there = walk
-        return lanes.expect(there, counted)
-
-    def arrange(self, steps: Step, schedule: Any) -> Step:
-        """See `AbstractExpectation`."""
-        return in_blocks.arranged(steps, self.num_states, schedule)
-
-    def arrange_statistics(self, statistics: Counts, steps: Step, schedule: Any, counted: Array | None) -> Counts:
-        """See `AbstractExpectation`."""
-        return in_blocks.arranged_counts(statistics, steps, schedule, counted)
-
-    def _lanes(self, steps: Step, schedule: Any) -> in_blocks.InLanes:
-        return in_blocks.InLanes.of(self.emission, self.initial, self.transition, steps, schedule)
+    def ways(self) -> tuple[type, ...]:
+        """With one matrix for all times, in blocks."""
+        return ChainInBlocks, *super().ways()
 
     # -- learning ---------------------------------------------------------------------------------------------
 
     def statistics(self, steps: Step, predicted: Any, filtered: Any, schedule: Any) -> Counts:
         """γ and Σξ."""
-        smoothed = smooth_backward(self, self.prepare(steps), predicted, filtered, schedule)
+        smoothed = summing_to_one(smooth_back(self, self.prepare(steps), predicted, filtered, schedule))
         return counts.expected_counts(self._transition, steps, predicted, filtered, smoothed)
 
     def expected_log_prob(self, steps: Step, statistics: Counts) -> Scalar:

@@ -3,23 +3,22 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Bracketed, Categorical, LogCategorical
+from ssm.beliefs import Categorical, LogCategorical
 from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.distributions import Distribution, categorical
 from ssm.emissions.combined.labelled import has_labels
 from ssm.emissions.common.base import AbstractEmission
 from ssm.maps.markov import MarkovMap
 from ssm.model import AbstractStateSpace
-from ssm.numeric.linalg import multiply
-from ssm.numeric.logspace import log, log_sum, ratio
+from ssm.numeric.logspace import log
 from ssm.parameters import Simplex, value
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
+from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
 from ssm.recursions.markov import counts
 from ssm.recursions.markov.counts import NOTHING, Known, ReversedChain, ReversedLogChain
+from ssm.recursions.markov.in_order import ChainInOrder, ScaledChain
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
@@ -31,7 +30,7 @@ class ChainFilter(
 ):
     """Inference in `ssm.HMM`; see there.
 
-    The safe form, of logarithms. The quick one walks probabilities and proves that none was missed (`QuickChain`).
+    By logarithms; a quicker form walks probabilities and proves that none was missed (`in_order.ScaledChain`).
     """
 
     feeds_back: ClassVar[bool] = False
@@ -134,16 +133,9 @@ class ChainFilter(
         table = LogLikelihood(self.emission.log_likelihoods(steps.y, steps.u, steps.observed))
         return dataclasses.replace(steps, y=table, u=self._known(steps), observed=self._informed(steps))
 
-    @property
-    def is_quickened(self) -> bool:
-        """Always."""
-        return True
-
-    def quicken(self, steps: Step) -> "tuple[QuickChain, Step]":
-        """Exponentials outside the scan, relative to the best state of each row."""
-        emission, ys = self.emission.quicken(steps.y, steps.u, steps.observed)
-        model = QuickChain(eqx.tree_at(lambda m: m.emission, self, emission))
-        return model, dataclasses.replace(steps, y=ys, u=self._known(steps), observed=self._informed(steps))
+    def ways(self) -> tuple[type, ...]:
+        """Scaled probabilities, while they lose nothing."""
+        return ScaledChain, ChainInOrder
 
     def _informed(self, steps: Step) -> Bool[Array, "T *parts"] | None:
         return self.emission.informed(steps.u, steps.observed)
@@ -162,10 +154,6 @@ class ChainFilter(
     def update(self, prior: Any, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Any, Scalar]:
         """Reweigh by the likelihood and normalise; the normaliser is the evidence."""
         return self.emission.likelihood(y).reweigh(prior)
-
-    def resume(self, kept: Categorical | LogCategorical) -> LogCategorical:
-        """Logarithms."""
-        return LogCategorical(kept.log_probs)
 
     def emit(self, prior: Categorical | LogCategorical, u: Known = NOTHING) -> Any:
         """The mixture of the emissions."""
@@ -186,14 +174,6 @@ class ChainFilter(
             return ReversedLogChain(filtered.log_probs, self._transition, u.transition, predicted.log_probs)
         return ReversedChain(filtered.probs, self._transition, u.transition, predicted.probs)
 
-    def settle(self, smoothed: Any) -> Any:
-        """Rows that sum to one again."""
-        if isinstance(smoothed, LogCategorical):
-            logs = smoothed.log_probs
-            return LogCategorical(counts.difference(logs, log_sum(logs)[..., None]))
-        total = multiply(smoothed.probs, jnp.ones((self.num_states, 1), smoothed.probs.dtype))
-        return Categorical(ratio(smoothed.probs, total))
-
     # -- drawing ----------------------------------------------------------------------------------------------
 
     def initial_state(self, u: Known) -> Distribution:
@@ -207,36 +187,3 @@ class ChainFilter(
     def observation(self, state: Int[Array, ""], u: Known) -> Any:
         """The emission of `state`."""
         return self.emission.given(state, u.emission)
-
-
-class QuickChain(AbstractRecursion[Bracketed]):
-    """The quick form of a chain: scaled probabilities, and a bound on what they have lost."""
-
-    feeds_back: ClassVar[bool] = False
-
-    chain: ChainFilter
-
-    @property
-    def predicts_at_once(self) -> bool:
-        """Where predicting is one matrix product for all times."""
-        return self.chain.dynamics.is_one_matrix
-
-    def init(self, u: Known | None = None, *, key: Key | None = None) -> Bracketed:
-        """π."""
-        return Bracketed.of(self.chain.initial)
-
-    def predict(self, belief: Bracketed, u: Known = NOTHING, *, key: Key | None = None) -> Bracketed:
-        """As the chain's."""
-        return self.chain.predict(belief, u)
-
-    def update(self, prior: Bracketed, u: Known, y: PyTree, *, key: Key | None = None) -> tuple[Bracketed, Scalar]:
-        """As the chain's; NaN where more than rounding may have been lost."""
-        return self.chain.update(prior, u, y)
-
-    def record(self, belief: Bracketed) -> Categorical:
-        """The probabilities."""
-        return belief.plain()
-
-    def resume(self, kept: Categorical | LogCategorical) -> Bracketed:
-        """Probabilities of which no more is lost than a logarithm may have held beyond them."""
-        return Bracketed.of(kept.probs)

@@ -1,18 +1,15 @@
 """What an autoregressive chain believes, and the past it reads."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.beliefs import Bracketed, Categorical, LogCategorical, handed_out
+from ssm.beliefs import Bracketed, Categorical, LogCategorical
 from ssm.maps.base import AbstractKernel
-from ssm.recursion import AbstractRecursion
-from ssm.recursions.markov.counts import Known
-from ssm.recursions.markov.inference import QuickChain
-from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
+from ssm.shapes import Array, Bool, Float, Int, Key
 from ssm.steps import Step
 
 
@@ -55,52 +52,6 @@ class ReversedRegime(AbstractKernel[Regime]):
     def sample(self, key: Key, state: Int[Array, ""]) -> Int[Array, ""]:
         """x_t given x_{t+1} = state."""
         return self.kernel.sample(key, state)
-
-
-class Evidence(eqx.Module):
-    """One observation, its lags, and what the chain's quick form makes of the two."""
-
-    y: Float[Array, "*batch N"]
-    lags: Float[Array, "*batch R"]
-    quick: PyTree
-
-
-class QuickARHMM(AbstractRecursion[Regime]):
-    """An ARHMM whose likelihoods were worked out before the scan."""
-
-    feeds_back: ClassVar[bool] = True
-
-    model: AbstractRecursion[Regime]
-    chain: QuickChain
-    past: Float[Array, "L N"]  # before the first observation, latest first
-
-    def init(self, u: PyTree = None, *, key: Key | None = None) -> Regime:
-        """As the model's."""
-        return Regime(self.chain.init(u), self.past)
-
-    def predict(self, belief: Regime, u: Known, *, key: Key | None = None) -> Regime:
-        """As the model's."""
-        return self.model.predict(belief, u)
-
-    def update(self, prior: Regime, u: PyTree, y: Evidence, *, key: Key | None = None) -> tuple[Regime, Scalar]:
-        """As the model's where the past is what the likelihoods were worked out from; NaN elsewhere."""
-        assert isinstance(prior.states, Bracketed)  # by `init`
-        posterior, log_evidence = self.chain.update(prior.states, u, y.quick)
-        agrees = jnp.all(prior.past.reshape(-1) == y.lags)
-        return prior.after(posterior, y.y), jnp.where(agrees, log_evidence, jnp.nan)
-
-    def miss(self, prior: Regime, u: PyTree, *, key: Key | None = None) -> Regime:
-        """As the model's."""
-        return self.model.miss(prior, u)
-
-    def record(self, belief: Regime) -> Regime:
-        """The probabilities, and the past."""
-        return handed_out(belief)
-
-    def resume(self, kept: Regime) -> Regime:
-        """As the chain's, and the past."""
-        assert not isinstance(kept.states, Bracketed)  # which walks alone carry
-        return Regime(self.chain.resume(kept.states), kept.past)
 
 
 def lagged(

@@ -12,7 +12,7 @@ from ssm.numeric.logspace import log
 from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
 from ssm.recursions.markov.counts import Known, any_component
 from ssm.recursions.markov.inference import ChainFilter
-from ssm.recursions.markov.viterbi_in_blocks import best_in_lanes
+from ssm.recursions.markov.viterbi_in_blocks import BestInBlocks, BestInOneBlock
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import Step
 from ssm.transitions.base import AbstractTransition
@@ -74,19 +74,9 @@ class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Sco
         terms = arrived + seen
         return jnp.sum(terms if steps.padding is None else jnp.where(steps.padding, 0, terms))
 
-    @property
-    def runs_side_by_side(self) -> bool:
-        """As the model's."""
-        return self.model.runs_side_by_side
-
-    def gains_side_by_side(self, shape: tuple[int, ...]) -> bool:
-        """Always: one lane is the shortest loop for one sequence."""
-        return self.runs_side_by_side
-
-    def decode_side_by_side(self, steps: Step, schedule: Any) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
-        """See `AbstractReversibleRecursion`."""
-        model = self.model
-        return best_in_lanes(model.emission, model.initial, model.transition, steps, schedule)
+    def ways(self) -> tuple[type, ...]:
+        """In blocks, in one block, and in order."""
+        return BestInBlocks, BestInOneBlock
 
 
 class BestPredecessor(AbstractKernel[Scores]):

@@ -2,21 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ssm.emissions.common.base import AbstractEmission
 from ssm.numeric.logspace import log
 from ssm.numeric.trees import index
-from ssm.passes.blocks import Batch, Layout, relay
-from ssm.passes.in_order import where_it_holds
+from ssm.passes.base import AbstractWay, Answer
+from ssm.passes.blocks import Batch, Layout, relay, unbroken
 from ssm.recursions.markov import blocks
 from ssm.recursions.markov.counts import any_component
-from ssm.shapes import Array, Bool, Flag, Float, Int, Integer
+from ssm.schedules import AbstractSchedule, SideBySide
+from ssm.shapes import Array, Bool, Flag, Float, Int, Integer, Keys
 from ssm.steps import Step
+from ssm.transitions.homogeneous import Homogeneous
 
 LONG = 8000  # from this length on blocks pay
 FEW = 8  # up to this many lanes a step of many states is one reduction, beyond it a loop over states
@@ -31,7 +32,7 @@ class Record(NamedTuple):
     last: Float[Array, "K C"]  # scores of the last step that is no padding
 
 
-class BestInLanes(eqx.Module):
+class MaxChain(eqx.Module):
     """A homogeneous chain with max-product in the place of sum-product, and the log-likelihoods of its lanes.
 
     Scores are relative to the best one, whose gain is recorded at every step.
@@ -45,29 +46,6 @@ class BestInLanes(eqx.Module):
     layout: Layout | Batch = eqx.field(static=True)
     tol: float | None = eqx.field(static=True)
     max_sweeps: int | None = eqx.field(static=True)
-
-    @classmethod
-    def of(
-        cls,
-        emission: AbstractEmission,
-        initial: Float[Array, "K"],
-        transition: Float[Array, "K K"],
-        steps: Step,
-        schedule: Any,
-    ) -> "BestInLanes":
-        """Steps (T,) or (B, T) as observed, laid out as the schedule says."""
-        one = 1 if steps.t.shape[-1] < LONG else None
-        layout = blocks.lay_out(steps, len(initial), schedule.lanes or one)
-        split, real = layout.split(steps), layout.real(steps)
-        observed = emission.informed(split.u, split.observed)
-        seen = None if observed is None else any_component(observed).reshape(real.shape)
-        if layout.lanes > 1:
-            rows = emission.log_side_by_side(split.y, split.u, split.observed, real if seen is None else seen)
-        else:
-            rows = emission.log_likelihoods(split.y, split.u, split.observed)[:, :, None]
-            rows = rows if seen is None else jnp.where(seen[:, None], rows, 0)
-        whole = steps.padding is None and (layout.lanes == 1 or steps.t.ndim == 2)
-        return cls(log(initial), log(transition), rows, real, whole, layout, schedule.tol, schedule.max_sweeps)
 
     def best(self) -> tuple[Flag, Int[Array, "*B T"], Float[Array, "*B"]]:
         """Whether the answer holds, the best path, and its log-probability."""
@@ -191,25 +169,61 @@ class BestInLanes(eqx.Module):
         return 0 if self.independent else min(blocks.MEMORY, self.layout.depth)
 
 
-def best_in_lanes(
-    emission: AbstractEmission,
-    initial: Float[Array, "K"],
-    transition: Float[Array, "K K"],
-    steps: Step,
-    schedule: Any,
-) -> tuple[Int[Array, "*B T"], Float[Array, "*B"]]:
-    """As `AbstractReversibleRecursion.decode_side_by_side`."""
-    chain = lambda schedule, *said: BestInLanes.of(*said, schedule=schedule)
+class BestInBlocks(AbstractWay):
+    """The best path by blocks of one sequence, relayed until they agree, or of all sequences of a batch."""
 
-    def attempt(*said: Any) -> tuple[Flag, Callable]:
-        agreed, *found = chain(schedule, *said).best()
-        return agreed, lambda: tuple(found)
+    chain: MaxChain
 
-    said = emission, initial, transition, steps
-    if chain(schedule, *said).independent:
-        return chain(schedule, *said).best()[1:]
-    alone = dataclasses.replace(schedule, lanes=1)
-    return where_it_holds(attempt, lambda *said: chain(alone, *said).best()[1:], said)
+    @classmethod
+    def suits(cls, model: Any) -> bool:
+        """A chain with one matrix for all times."""
+        return isinstance(model.model.dynamics, Homogeneous)
+
+    @classmethod
+    def pays(cls, model: Any, shape: tuple[int, ...]) -> bool:
+        """Always: one block is the shortest loop for one sequence."""
+        return cls.suits(model)
+
+    @classmethod
+    def takes(cls, model: Any, steps: Step, schedule: AbstractSchedule) -> bool:
+        """Unbroken sequences."""
+        return isinstance(schedule, SideBySide) and cls.suits(model) and unbroken(steps)
+
+    @classmethod
+    def of(cls, model: Any, steps: Step, schedule: Any, key: Keys | None = None) -> Self:
+        """Steps laid out as the schedule says."""
+        return cls(laid_out(model.model, steps, schedule))
+
+    def best(self) -> Answer:
+        """The most probable path and its log-probability."""
+        agreed, *found = self.chain.best()
+        return Answer(None if self.chain.independent else agreed, tuple(found))
+
+
+class BestInOneBlock(BestInBlocks):
+    """The best path by one block, which always holds."""
+
+    @classmethod
+    def of(cls, model: Any, steps: Step, schedule: Any, key: Keys | None = None) -> Self:
+        """Steps in one block."""
+        return cls(laid_out(model.model, steps, dataclasses.replace(schedule, lanes=1)))
+
+
+def laid_out(model: Any, steps: Step, schedule: Any) -> MaxChain:
+    """Steps (T,) or (B, T) as observed of a chain, laid out as the schedule says."""
+    emission, initial = model.emission, model.initial
+    one = 1 if steps.t.shape[-1] < LONG else None
+    layout = blocks.lay_out(steps, len(initial), schedule.lanes or one)
+    split, real = layout.split(steps), layout.real(steps)
+    observed = emission.informed(split.u, split.observed)
+    seen = None if observed is None else any_component(observed).reshape(real.shape)
+    if layout.lanes > 1:
+        rows = emission.log_side_by_side(split.y, split.u, split.observed, real if seen is None else seen)
+    else:
+        rows = emission.log_likelihoods(split.y, split.u, split.observed)[:, :, None]
+        rows = rows if seen is None else jnp.where(seen[:, None], rows, 0)
+    whole = steps.padding is None and (layout.lanes == 1 or steps.t.ndim == 2)
+    return MaxChain(log(initial), log(model.transition), rows, real, whole, layout, schedule.tol, schedule.max_sweeps)
 
 
 def _larger(a: Array, b: Array) -> Array:

@@ -1,5 +1,7 @@
 """Smoothing and slopes of a linear-Gaussian model with constant matrices (see `blocks`)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -7,26 +9,29 @@ from ssm.beliefs import Gaussian
 from ssm.numeric.linalg import multiply, square
 from ssm.numeric.roots import clear_pivots, semidefinite_root
 from ssm.numeric.trees import widen
+from ssm.passes.base import Answer
 from ssm.passes.blocks import still
 from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint import smoothing as adjoint_smoothing
+from ssm.recursions.gaussian.adjoint.in_order import KalmanInOrder
 from ssm.recursions.gaussian.adjoint.recursion import Sensitivities
 from ssm.recursions.gaussian.adjoint.smoothing import little_subtracted
-from ssm.recursions.gaussian.learning.moments import First, States
+from ssm.recursions.gaussian.learning.moments import First, States, moments
 from ssm.recursions.gaussian.steady.backward_covariances import Backward, Relaxed, relax, weighted, where_moving
 from ssm.recursions.gaussian.steady.blocks import Parts, after, before, sweep
-from ssm.recursions.gaussian.steady.forward import WalkThere
+from ssm.recursions.gaussian.steady.forward import SteadyWalk
 from ssm.recursions.gaussian.steady.riccati import Closed
 from ssm.recursions.gaussian.steady.slopes import Sums, Walked, step_back
 from ssm.recursions.gaussian.system.dynamics import reversed_kernel
-from ssm.shapes import Array, Bool, Flag, Float, Int
+from ssm.shapes import Array, Bool, Flag, Float, Int, Scalar
+from ssm.steps import Step, flatten_steps
 
 
-class InLanes(WalkThere):
-    """The walk there and the way back."""
+class SteadyKalman(SteadyWalk):
+    """The way there and the way back."""
 
-    def smooth(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
-        """As `AbstractReversibleRecursion.smooth_side_by_side`.
+    def smoothed(self) -> Answer:
+        """See `AbstractPass`.
 
         Means a + P r, and covariances by the reversed kernels of Rauch, Tung & Striebel, which subtract nothing; by
         them also means of early times of which the future knows so much more than the past that a + P r would cancel.
@@ -34,16 +39,20 @@ class InLanes(WalkThere):
         found, kernels = self._by_kernels()
         roots = found.each(semidefinite_root, found.all)
         exact = little_subtracted(self.covariances.head.gains.root, roots[: self.split.head])
-        means = self._walk_back(jnp.ones(self.split.count, self.problem.residual.dtype))[0].mean
+        means = self._walk_back(jnp.ones(self.split.count, self.innovation.head.dtype))[0].mean
         early = lambda: self._early_means(means, kernels, exact)
         mean = self.split.join(jax.lax.cond(jnp.all(exact), lambda: means, early))
         holds = self.covariances.holds & self._holds(found) & self._know_more(found) & self._clear()
         roots = roots[self._entries(found)]
-        return holds, still(self._unbatched(Gaussian(mean, roots)), self.steps), self.log_evidence()
+        return Answer(holds, still(self._unbatched(Gaussian(mean, roots)), self.steps))
+
+    smooth = staticmethod(KalmanInOrder.smooth)
+    lag = staticmethod(KalmanInOrder.lag)
+    draw = staticmethod(KalmanInOrder.draw)
 
     def _by_kernels(self) -> tuple[Relaxed, Float[Array, "H D D"]]:
         """Smoothed covariances, and the gains of the kernels that lead to the times of the head."""
-        system, roots = self.problem.system, self.covariances.head.gains.root
+        system, roots = self.system, self.covariances.head.gains.root
 
         def back(root: Float[Array, "D D"]) -> Backward:
             gain, rest = reversed_kernel(system.transition, root, system.noise)
@@ -70,12 +79,37 @@ class InLanes(WalkThere):
         seen = means.head, filtered, self.predicted.head, kernels, exact
         return Parts(jax.lax.scan(back, later, seen, reverse=True)[1], means.tail)
 
-    def expect(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, States]:
-        """As `AbstractDifferentiable.slope_side_by_side`, with the smoothed states.
+    def sensitivities(self, counted: Float[Array, "*B"]) -> Answer:
+        """Of all sequences together, those of offsets step after step of all sequences after each other."""
+        holds, slopes, _ = self._expected(counted if self.steps.t.ndim == 2 else None)
+        return Answer(holds, slopes)
 
-        Step after step of all sequences after each other.
-        """
-        often = jnp.ones(self.split.count, self.problem.residual.dtype) if counted is None else counted
+    def first_order(self, model: Any, steps: Step, sensitivities: Sensitivities, counted: Float[Array, "*B"]) -> Scalar:
+        """In that order."""
+        found = model.first_order(model.prepare(self._flat_steps(steps)), sensitivities)
+        return found if steps.t.ndim == 2 else counted * found
+
+    def statistics(self) -> Answer:
+        """Of one sequence; those of each of a batch in order."""
+        return super().statistics() if self.steps.t.ndim == 2 else self.moments(None)
+
+    def maximised(self, frozen: frozenset[str]) -> Answer:
+        """From the moments of all sequences together."""
+        holds, moments = self.moments(None)
+        return Answer(holds, self.model.maximise(moments, self.steps, frozen))
+
+    def moments(self, counted: Float[Array, "B"] | None) -> Answer:
+        """Statistics of all sequences together, each counted once or as often as it says."""
+        holds, slopes, states = self._expected(counted)
+        return Answer(holds, moments(self.model, self._flat_steps(self.steps).u, slopes, states))
+
+    def _flat_steps(self, steps: Step) -> Step:
+        """Sequence after sequence."""
+        return flatten_steps(steps, self.model.event_shape) if steps.t.ndim == 2 else steps
+
+    def _expected(self, counted: Float[Array, "B"] | None) -> tuple[Flag, Sensitivities, States]:
+        """Sensitivities and smoothed states."""
+        often = jnp.ones(self.split.count, self.innovation.head.dtype) if counted is None else counted
         walked, sums = self._walk_back(often)
         found = self._adjoint_covariances()
         behind, pulled, through, observed, blurred = self._slopes_of_entries(found)
@@ -93,7 +127,7 @@ class InLanes(WalkThere):
             emission_offset=self._flat(walked.noise_slope, self._times(often)),
         )
         states, exact = self._expected_states(walked, found, behind, weights, often)
-        return self._holds(found) & (exact | self._clear()), slopes, states
+        return self.holds & self._holds(found) & (exact | self._clear()), slopes, states
 
     def _times(self, often: Float[Array, "B"]) -> Float[Array, "B T"]:
         return jnp.broadcast_to(often[:, None], (self.split.count, self.split.total))
@@ -118,7 +152,7 @@ class InLanes(WalkThere):
             weighted(weights.at[last].add(-jnp.sum(often)), spread),
             weighted(weights, spread),
             jnp.sum(often),
-            First.of(smoothed.head[0].T - self.problem.initial_mean, spread[0], often, exact[0]),
+            First.of(smoothed.head[0].T - self.model.initial_mean, spread[0], often, exact[0]),
         )
         return states, jnp.all(exact)
 
@@ -148,18 +182,18 @@ class InLanes(WalkThere):
         if self.steps.padding is not None or split.filled:
             real = split.split(self._real[..., None])
         inputs = Parts(*zip(self.innovation, self.predicted, real, strict=True))
-        nothing = jnp.zeros((len(self.problem.initial_mean), split.count), often.dtype)
+        nothing = jnp.zeros((len(self.model.initial_mean), split.count), often.dtype)
         return sweep(step_back, rules, steady.loop.T, inputs, nothing, split, reverse=True)
 
     def _adjoint_covariances(self) -> Relaxed:
         """N_{t+1} at t."""
-        start = jnp.zeros_like(self.problem.initial_root)
+        start = jnp.zeros_like(self.model.initial_root)
         head, steady = (_adjoint(step) for step in self.covariances[:2])
         return self._relax(start, steady, head, self.covariances.moving)
 
     def _slopes_of_entries(self, found: Relaxed) -> tuple[Float[Array, "M ..."], ...]:
         """Of every N_{t+1}: Fᵀ N F and N_t, and what these take from the slopes in F, in H and in R."""
-        transition = self.problem.system.transition
+        transition = self.system.transition
 
         def one(entry: tuple) -> tuple:
             after, step, root_before = entry
@@ -196,7 +230,7 @@ class InLanes(WalkThere):
 
         Where states become certain, or a noise leaves a combination of them without any, they do.
         """
-        system, (head, steady, *_) = self.problem.system, self.covariances
+        system, (head, steady, *_) = self.system, self.covariances
         clear = lambda ahead, root: jnp.all(clear_pivots(ahead, system.transition, root, system.noise))
         early = clear(head.gains.prior[1:], head.gains.root[:-1])
         return early & clear(steady.gains.prior, steady.gains.root)

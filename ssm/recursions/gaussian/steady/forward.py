@@ -1,71 +1,91 @@
 """Filtering of a linear-Gaussian model with constant matrices (see `blocks`)."""
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Self
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.numeric.trees import index
-from ssm.passes.blocks import still, still_ahead
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.blocks import still, still_ahead, unbroken
 from ssm.recursions.gaussian.steady.blocks import Parts, Split, Sweep, push, sweep
 from ssm.recursions.gaussian.steady.riccati import Closed, Covariances, System, settle
 from ssm.recursions.gaussian.system.gains import Gains
-from ssm.scan import Saved
-from ssm.shapes import Array, Bool, Flag, Float, Int
+from ssm.schedules import AbstractSchedule, SideBySide
+from ssm.shapes import Array, Bool, Flag, Float, Int, Keys
 from ssm.steps import Step
 
+ENOUGH = 256  # steps of all sequences
 
-class Problem(NamedTuple):
-    """What a model says of B sequences of T steps."""
 
-    initial_mean: Float[Array, "D"]
-    initial_root: Float[Array, "D D"]
+class SteadyWalk(AbstractPass):
+    """The way there: covariances until they rest, then the means."""
+
+    wants_no_flags: ClassVar[bool] = True
+
     system: System
-    residual: Float[Array, "B T N"]  # y - d
-    offset: Float[Array, "B T D"]  # b, leading into each time; that of the first is not read
-
-
-class WalkThere(NamedTuple):
-    """The walk there."""
-
-    problem: Problem
-    steps: Step
-    split: Split
+    split: Split = eqx.field(static=True)
     covariances: Covariances
     predicted: Parts  # means a_t
     innovation: Parts  # v_t = y_t - d_t - H a_t
     log_density: Parts  # log N(v_t; 0, S_t), (1, C) in every lane
 
     @classmethod
-    def of(cls, problem: Problem, steps: Step, schedule: Any) -> Any:
-        """Covariances until they rest, then the means."""
-        split, system = _split(problem, schedule), problem.system
-        size, count, total = len(problem.initial_mean), split.count, split.total
-        covariances = settle(system, problem.initial_root, split.head, total, schedule.tol)
-        following = jnp.concatenate([problem.offset[:, 1:], problem.offset[:, -1:]], axis=1)
-        inputs = Parts(*zip(split.split(problem.residual), split.split(following), strict=True))
-        start = jnp.broadcast_to(problem.initial_mean[:, None], (size, count))
-        there, _ = sweep(_predict, Parts(*covariances[:2]), covariances.steady.loop, inputs, start, split)
-        return cls(problem, steps, split, covariances, *there)
+    def suits(cls, model: Any) -> bool:
+        """With a start that is not diffuse."""
+        return model.diffuse is None
 
     @classmethod
-    def again(cls, problem: Problem, steps: Step, schedule: Any, found: tuple) -> Any:
-        """The same, from what `walk` found."""
-        return cls(problem, steps, _split(problem, schedule), *found)
+    def pays(cls, model: Any, shape: tuple[int, ...]) -> bool:
+        """Not for short ones, which take less time than compiling both ways (`benchmarks kalman_evidence_vs_peers`)."""
+        return cls.suits(model) and not any(model._varying()) and math.prod(shape) >= ENOUGH
 
-    def walk(self) -> tuple[Flag, tuple, Float[Array, "*B T"]]:
-        """As `AbstractDifferentiable.walk_side_by_side`."""
-        found = self.covariances, self.predicted, self.innovation, self.log_density
-        return self.covariances.holds, found, self.log_evidence()
+    @classmethod
+    def takes(cls, model: Any, steps: Step, schedule: AbstractSchedule) -> bool:
+        """Unbroken sequences without gaps, seen through constant matrices (offsets may vary)."""
+        still = steps.observed is None and not any(model._varying())
+        return isinstance(schedule, SideBySide) and cls.suits(model) and unbroken(steps) and still
 
-    def forward(self) -> tuple[Flag, Saved]:
-        """As `AbstractRecursion.forward_side_by_side`."""
-        update = self._acting(lambda step: step.gains.gain).act(self.innovation)
-        filtered = still(self._beliefs(self.predicted.map(jnp.add, update), lambda gains: gains.root), self.steps)
+    @classmethod
+    def of(cls, model: Any, steps: Step, schedule: Any, key: Keys | None = None) -> Self:
+        """See `AbstractWay`."""
+        batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
+        noises = model._transition_covariance.lower, model._emission_covariance.lower
+        system = System(model.transition_matrix, noises[0], model.emission_matrix, noises[1])
+        leading, seen = jax.vmap(model._offsets)(batch)  # offsets that lead into each time (that of the first: nowhere)
+        residual, (count, total), size = batch.y - seen, batch.t.shape, len(model.initial_mean)
+        split = Split.of(count, total, size, schedule.lanes)
+        covariances = settle(system, model.initial_root, split.head, total, schedule.tol)
+        following = jnp.concatenate([leading[:, 1:], leading[:, -1:]], axis=1)
+        inputs = Parts(*zip(split.split(residual), split.split(following), strict=True))
+        start = jnp.broadcast_to(model.initial_mean[:, None], (size, count))
+        there, _ = sweep(_predict, Parts(*covariances[:2]), covariances.steady.loop, inputs, start, split)
+        return cls(model, steps, system, split, covariances, *there)
+
+    @property
+    def holds(self) -> Flag:
+        """Whether covariances came to rest."""
+        return self.covariances.holds
+
+    def beliefs(self) -> Answer:
+        """Predicted and filtered ones."""
+        filtered = self._filtered()
         ahead = self._beliefs(self.predicted, lambda gains: gains.prior)
-        ahead, filtered = self._unbatched((still_ahead(ahead, filtered, self.steps), filtered))
-        return self.covariances.holds, Saved(ahead, filtered, self.log_evidence())
+        both = self._unbatched((still_ahead(ahead, filtered, self.steps), filtered))
+        return Answer(self.holds, both)
+
+    def last(self) -> Answer:
+        """The filtered one."""
+        last = lambda belief: index(belief, -1)
+        return Answer(self.holds, self.over(last)(self._unbatched(self._filtered())))
+
+    def _filtered(self) -> Gaussian:
+        update = self._acting(lambda step: step.gains.gain).act(self.innovation)
+        return still(self._beliefs(self.predicted.map(jnp.add, update), lambda gains: gains.root), self.steps)
 
     def _beliefs(self, means: Parts, root: Callable[[Gains], Array]) -> Gaussian:
         """(B, T, ...), with some root of every step."""
@@ -73,6 +93,7 @@ class WalkThere(NamedTuple):
         roots = jnp.concatenate([head, jnp.broadcast_to(steady, (self._after_head, *steady.shape))])
         return Gaussian(mean, jnp.broadcast_to(roots, (*mean.shape[:2], *roots.shape[1:])))
 
+    @property
     def log_evidence(self) -> Float[Array, "*B T"]:
         """log N(y_t; H a_t + d_t, S_t); 0 in padding."""
         log_evidence = self.split.join(self.log_density)[..., 0]
@@ -111,11 +132,6 @@ def _predict(rule: Closed, mean: Float[Array, "D C"], now: tuple[Array, Array]) 
     log_density = -jnp.sum(whitened**2, axis=0, keepdims=True) / 2 - rule.gains.log_scale - constant
     following = both[:size] + push(rule.push, residual) + offset
     return Sweep(following, (mean, innovation, log_density), ())
-
-
-def _split(problem: Problem, schedule: Any) -> Split:
-    count, total, _ = problem.residual.shape
-    return Split.of(count, total, len(problem.initial_mean), schedule.lanes)
 
 
 def _acting(covariances: Covariances, matrix: Callable[[Closed], Array]) -> Parts:

@@ -5,35 +5,51 @@ walked side by side, from where a walk over the end of the block before leads, a
 every border agrees (as a chain: `markov/blocks.py`). By then each block starts where the one before it ended.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian
 from ssm.numeric.trees import index
-from ssm.passes.backward import smooth_backward
-from ssm.passes.blocks import still, still_ahead
-from ssm.recursions.gaussian.varying.blocks import Walk, in_lanes, joined
-from ssm.scan import Saved
-from ssm.schedules.sequential import Sequential
-from ssm.shapes import Array, Flag, Float
+from ssm.passes.base import AbstractPass, Answer
+from ssm.passes.blocks import still, still_ahead, unbroken
+from ssm.recursions.gaussian.adjoint.in_order import KalmanInOrder
+from ssm.recursions.gaussian.varying.blocks import Walk, in_lanes, joined, pays
+from ssm.schedules import AbstractSchedule, SideBySide
+from ssm.shapes import Array, Flag, Float, Keys
 from ssm.steps import Step
 
 
-class Moving(NamedTuple):
-    """The walk there."""
+class VaryingKalman(AbstractPass):
+    """The way there; back it is walked in order."""
 
-    model: Any
-    steps: Step  # as observed, (T,) or (B, T)
-    holds: Flag
+    agreed: Flag
     predicted: Gaussian
     filtered: Gaussian
-    log_evidence: Float[Array, "*B T"]
+    increments: Float[Array, "*B T"]
 
     @classmethod
-    def of(cls, model: Any, steps: Step, schedule: Any) -> "Moving":
+    def suits(cls, model: Any) -> bool:
+        """With a start that is not diffuse."""
+        return model.diffuse is None
+
+    @classmethod
+    def pays(cls, model: Any, shape: tuple[int, ...]) -> bool:
+        """Where matrices vary, if there is enough of it; what is missing is not known by the shape."""
+        return cls.suits(model) and any(model._varying()) and _enough(model, shape)
+
+    @classmethod
+    def takes(cls, model: Any, steps: Step, schedule: AbstractSchedule) -> bool:
+        """Unbroken sequences whose covariances keep moving, if there is enough of them, or lanes are asked for."""
+        if not isinstance(schedule, SideBySide) or not cls.suits(model) or not unbroken(steps):
+            return False
+        moves = steps.observed is not None or any(model._varying())
+        return moves and (schedule.lanes is not None or _enough(model, steps.t.shape))
+
+    @classmethod
+    def of(cls, model: Any, steps: Step, schedule: Any, key: Keys | None = None) -> Self:
         """Covariances first, which see no data, and then means: sweeps until every border agrees."""
         batch = steps if steps.t.ndim == 2 else jax.tree.map(lambda leaf: leaf[None], steps)
         walk = there = Walk.of(model, batch, schedule)
@@ -51,28 +67,29 @@ class Moving(NamedTuple):
         found = still_ahead(Gaussian(*predicted), after, batch), after, log_evidence
         return cls(model, steps, holds, *(found if steps.t.ndim == 2 else index(found, 0)))
 
-    @classmethod
-    def again(cls, model: Any, steps: Step, found: tuple) -> "Moving":
-        """The same, from what `walk` found."""
-        return cls(model, steps, jnp.ones((), bool), *found)
+    @property
+    def holds(self) -> Flag:
+        """Whether every border agrees, and numbers are finite."""
+        return self.agreed
 
-    def walk(self) -> tuple[Flag, tuple, Float[Array, "*B T"]]:
-        """As `AbstractDifferentiable.walk_side_by_side`."""
-        return self.holds, (self.predicted, self.filtered, self.log_evidence), self.log_evidence
+    @property
+    def log_evidence(self) -> Float[Array, "*B T"]:
+        """See `AbstractPass`."""
+        return self.increments
 
-    def forward(self) -> tuple[Flag, Saved]:
-        """As `AbstractRecursion.forward_side_by_side`."""
-        return self.holds, Saved(self.predicted, self.filtered, self.log_evidence)
+    def beliefs(self) -> Answer:
+        """See `AbstractPass`."""
+        return Answer(self.holds, (self.predicted, self.filtered))
 
-    def smooth(self) -> tuple[Flag, Gaussian, Float[Array, "*B T"]]:
-        """As `AbstractReversibleRecursion.smooth_side_by_side`: the way back in order."""
+    def last(self) -> Answer:
+        """See `AbstractPass`."""
+        last = lambda belief: index(belief, -1)
+        return Answer(self.holds, self.over(last)(self.filtered))
 
-        def back(steps: Step, predicted: Gaussian, filtered: Gaussian) -> Gaussian:
-            return smooth_backward(self.model, self.model.prepare(steps), predicted, filtered, Sequential())
+    smooth = staticmethod(KalmanInOrder.smooth)
+    lag = staticmethod(KalmanInOrder.lag)
+    draw = staticmethod(KalmanInOrder.draw)
 
-        return self.holds, self.each(back), self.log_evidence
 
-    def each(self, function: Callable[..., Any]) -> Any:
-        """function(steps, predicted, filtered) of every sequence."""
-        one = jax.vmap(function) if self.steps.t.ndim == 2 else function
-        return one(self.steps, self.predicted, self.filtered)
+def _enough(model: Any, shape: tuple[int, ...]) -> bool:
+    return pays(math.prod(shape[:-1]), shape[-1], model.num_dims, model.event_shape[0])
