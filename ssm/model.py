@@ -1,25 +1,41 @@
 """What every model is: what it observes, and what it can be drawn from."""
 
+from abc import abstractmethod
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import AbstractComplete, unwritten
 from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import PyTree, Scalar
 from ssm.steps import Step
 
 
-class AbstractModel(AbstractReplaceable):
+class AbstractModel(AbstractReplaceable, AbstractComplete):
     """What the boundary asks of everything that makes observations, before anything is inferred or drawn."""
 
     __getattribute__ = object.__getattribute__  # a method is a method, not a module made anew (30 µs) at every look
 
     @property
+    @abstractmethod
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation y_t."""
-        raise unwritten(self)
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the next belief depends on the observation itself rather than on what it says about a state.
+
+        True: futures are drawn, each fed its own past (a network that reads its outputs, a GARCH). False: a step
+        without an observation is `predict` alone, and the forecast is exact (a filter). No method tells the two apart,
+        so a member says it, `feeds_back: ClassVar[bool] = True`; forecasts and gaps raise TypeError until it does.
+        """
+        raise TypeError(
+            f"{type(self).__name__}.feeds_back: say whether the next belief depends on the observation itself. "
+            "feeds_back = True: it does, as in a GARCH or a network that reads its outputs; forecasts are drawn, and "
+            "`miss` must say what becomes of the belief where nothing is observed. feeds_back = False: observations "
+            "only correct the belief about a state, as in a filter; where nothing is observed `predict` alone is exact"
+        )
 
     @property
     def described(self) -> str:
@@ -90,14 +106,14 @@ class AbstractStateSpace(AbstractModel):
         """Where a state is not weighed by p(y | x) alone: why, as the end of an error. None where it is."""
         return None
 
+    @abstractmethod
     def initial_state(self, u: PyTree) -> Any:
         """p(x_1 | u_1)."""
-        raise unwritten(self)
 
+    @abstractmethod
     def next_state(self, state: PyTree, u: PyTree) -> Any:
         """p(x_t | x_{t-1}, u_t)."""
-        raise unwritten(self)
 
+    @abstractmethod
     def observation(self, state: PyTree, u: PyTree) -> Any:
         """p(y_t | x_t, u_t)."""
-        raise unwritten(self)

@@ -7,22 +7,70 @@ so that log p(y_{1:T}) = Σ_t log p(y_t | y_{<t}) is one line for every model. A
 starts, moves, is corrected and is read out; `ssm.scan` does the rest.
 """
 
-from typing import Any, ClassVar, Generic, TypeGuard, TypeVar
-
-import equinox as eqx
-import jax
-import jax.numpy as jnp
+from abc import abstractmethod
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ssm.maps.base import AbstractKernel, AbstractMap
 from ssm.model import AbstractModel
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.missing import lost
+from ssm.numeric.protocols import AbstractComplete
 from ssm.shapes import Key, PyTree, Scalar
 
 Belief = TypeVar("Belief")
-Protocol = TypeVar("Protocol")
 
 
-class AbstractRecursion(AbstractModel, Generic[Belief]):
+class AbstractScan(AbstractComplete, Generic[Belief]):
+    """What the driver walks: a member, its way back, or something else that is carried from time to time."""
+
+    @property
+    def feeds_back(self) -> bool:
+        """See `AbstractModel`."""
+        return False
+
+    @abstractmethod
+    def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
+        """p(x_1), or the first hidden state."""
+
+    @abstractmethod
+    def predict(self, belief: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
+        """p(x_t | y_{<t}) from p(x_{t-1} | y_{<t})."""
+
+    @abstractmethod
+    def update(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> tuple[Belief, Scalar]:
+        """p(x_t | y_{<=t}) and log p(y_t | y_{<t}), from p(x_t | y_{<t}) and the prepared y_t."""
+
+    def miss(self, prior: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
+        """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs.
+
+        There the belief is lost unless the member says here what becomes of it: NaN, and so is all evidence after it.
+        """
+        return lost(prior) if self.feeds_back else prior
+
+    def ways(self) -> tuple[type, ...]:
+        """Passes that know this better than the plain scan, best first (`ssm.passes.base.AbstractWay`).
+
+        The last of them may be its own way in order, below `ssm.passes.in_order.InOrder`.
+        """
+        return ()
+
+
+class AbstractParallelScan(AbstractScan[Belief]):
+    """A whole step of which can be held as data and composed: it runs in O(log T) depth."""
+
+    @abstractmethod
+    def lift(self, u: PyTree, y: PyTree) -> AbstractMap[Belief]:
+        """predict, then update with the prepared y (y is None: predict only)."""
+
+
+class AbstractReversibleScan(AbstractScan[Belief]):
+    """It can be walked backwards, given what the forward walk found."""
+
+    @abstractmethod
+    def reverse(self, filtered: Belief, predicted: Belief, u: PyTree) -> AbstractKernel[Belief]:
+        """p(x_t | x_{t+1}, y_{<=t}) from p(x_t | y_{<=t}), p(x_{t+1} | y_{<=t}) and u_{t+1}."""
+
+
+class AbstractRecursion(AbstractModel, AbstractScan[Belief]):
     """One instant of a model over sequences.
 
     Laws (tests/laws/test_laws.py), for prepared u and y and any belief:
@@ -32,43 +80,9 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
 
     is_stochastic: ClassVar[bool] = False  # does the recursion itself draw (particles, latent samples)?
 
-    @property
-    def feeds_back(self) -> bool:
-        """Whether the next belief depends on the observation itself rather than on what it says about a state.
-
-        True: futures are drawn, each fed its own past (a network that reads its outputs, a GARCH). False: a step
-        without an observation is `predict` alone, and the forecast is exact (a filter). No method tells the two apart,
-        so a member says it, `feeds_back: ClassVar[bool] = True`; forecasts and gaps raise TypeError until it does.
-        """
-        raise TypeError(
-            f"{type(self).__name__}.feeds_back: say whether the next belief depends on the observation itself. "
-            "feeds_back = True: it does, as in a GARCH or a network that reads its outputs; forecasts are drawn, and "
-            "`miss` must say what becomes of the belief where nothing is observed. feeds_back = False: observations "
-            "only correct the belief about a state, as in a filter; where nothing is observed `predict` alone is exact"
-        )
-
-    def init(self, u: PyTree, *, key: Key | None = None) -> Belief:
-        """p(x_1), or the first hidden state."""
-        raise unwritten(self)
-
-    def predict(self, belief: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
-        """p(x_t | y_{<t}) from p(x_{t-1} | y_{<t})."""
-        raise unwritten(self)
-
-    def update(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> tuple[Belief, Scalar]:
-        """p(x_t | y_{<=t}) and log p(y_t | y_{<t}), from p(x_t | y_{<t}) and the prepared y_t."""
-        raise unwritten(self)
-
-    def miss(self, prior: Belief, u: PyTree, *, key: Key | None = None) -> Belief:
-        """The belief at a time when nothing is observed: the prior, unless the model reads its own outputs.
-
-        There the belief is lost unless the member says here what becomes of it: NaN, and so is all evidence after it.
-        """
-        return _lost(prior) if self.feeds_back else prior
-
+    @abstractmethod
     def emit(self, prior: Belief, u: PyTree) -> Any:
         """p(y_t | y_{<t}) as a distribution, from p(x_t | y_{<t})."""
-        raise unwritten(self)
 
     def absorb(self, prior: Belief, u: PyTree, y: PyTree, *, key: Key | None = None) -> Belief:
         """The belief after a y, not prepared, that was drawn from `emit(prior, u)`; as `update`, without evidence.
@@ -82,48 +96,14 @@ class AbstractRecursion(AbstractModel, Generic[Belief]):
         """A prior that is certain of one state, drawn from it, for drawing sequences; a point is certain already."""
         return prior
 
-    def offers(self, protocol: type) -> bool:
-        """Whether a member whose class has a protocol can do, with its parameters, what that asks; see `offers`."""
-        return True
 
-    def ways(self) -> tuple[type, ...]:
-        """Passes that know this member better than the scan, best first (`ssm.passes.base.AbstractWay`): the one door.
-
-        The last of them may be its own way in order, below `ssm.passes.in_order.InOrder`.
-        """
-        return ()
+class AbstractParallelRecursion(AbstractRecursion[Belief], AbstractParallelScan[Belief]):
+    """A model that can be walked in O(log T) depth."""
 
 
-class AbstractParallelRecursion(AbstractRecursion[Belief]):
-    """A recursion whose whole step can be held as data and composed: it runs in O(log T) depth."""
-
-    def lift(self, u: PyTree, y: PyTree) -> AbstractMap[Belief]:
-        """predict, then update with the prepared y (y is None: predict only)."""
-        raise unwritten(self)
+class AbstractReversibleRecursion(AbstractRecursion[Belief], AbstractReversibleScan[Belief]):
+    """A model that can be smoothed."""
 
 
 class AbstractDeterministicRecursion(AbstractRecursion[Belief]):
-    """A recursion whose belief is a point and whose step is a differentiable function of it."""
-
-
-class AbstractReversibleRecursion(AbstractRecursion[Belief]):
-    """A recursion that can be walked backwards, given what the forward walk found."""
-
-    def reverse(self, filtered: Belief, predicted: Belief, u: PyTree) -> AbstractKernel[Belief]:
-        """p(x_t | x_{t+1}, y_{<=t}) from p(x_t | y_{<=t}), p(x_{t+1} | y_{<=t}) and u_{t+1}."""
-        raise unwritten(self)
-
-
-def _lost(belief: PyTree) -> PyTree:
-    """A belief of which nothing is known: NaN in every number."""
-    numbers = [leaf for leaf in jax.tree.leaves(belief) if eqx.is_inexact_array(leaf)]
-    if not numbers:
-        raise TypeError("miss: this belief has no numbers that could be NaN; say in `miss` what becomes of it in a gap")
-    return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan) if eqx.is_inexact_array(leaf) else leaf, belief)
-
-
-def offers(recursion: Any, protocol: type[Protocol]) -> TypeGuard[Protocol]:
-    """Whether a member follows a protocol, such as `AbstractParallelRecursion`, and can with the parameters it has."""
-    return isinstance(recursion, protocol) and (
-        not isinstance(recursion, AbstractRecursion) or recursion.offers(protocol)
-    )
+    """A model whose belief is a point and whose step is a differentiable function of it."""

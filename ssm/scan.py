@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ssm.maps.base import AbstractMap
 from ssm.numeric.trees import index, length, prepend, select
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion
+from ssm.recursion import AbstractParallelScan, AbstractScan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import Array, Float, Key, PyTree
@@ -35,7 +35,7 @@ def evidence_only(saved: Saved) -> PyTree:
 
 
 def scan(
-    recursion: AbstractRecursion,
+    recursion: AbstractScan,
     steps: Step,
     *,
     schedule: AbstractSchedule = Sequential(),
@@ -62,7 +62,7 @@ def scan(
     return run(walk, belief, steps)
 
 
-def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any, at_once: bool = False) -> Any:
+def predictions(recursion: AbstractScan, steps: Step, filtered: Any, at_once: bool = False) -> Any:
     """p(x_t | y_<t) at all times, from the filtered beliefs (T, ...) of a run that began with `init`.
 
     `at_once`: for all times together, as where predicting is one matrix product for them.
@@ -75,7 +75,7 @@ def predictions(recursion: AbstractRecursion, steps: Step, filtered: Any, at_onc
 
 
 def _prepare_walk(
-    recursion: AbstractRecursion, steps: Step, belief: Any, key: Key | None, save: Callable, begin: int
+    recursion: AbstractScan, steps: Step, belief: Any, key: Key | None, save: Callable, begin: int
 ) -> "tuple[_Walk, Any, Step]":
     """The walk, the belief that it carries into the first step, and the steps with their starts marked."""
     if belief is not None:
@@ -90,7 +90,7 @@ def _prepare_walk(
 class _Walk(eqx.Module):
     """One step of a recursion, with its flags: the only place where they are read."""
 
-    recursion: AbstractRecursion
+    recursion: AbstractScan
     start: Any  # the belief at every `first`, when it is the same one
     key: Key | None
     save: Callable = eqx.field(static=True)
@@ -106,7 +106,7 @@ class _Walk(eqx.Module):
 
     def lift(self, step: Step) -> AbstractMap:
         """One step as a map, for schedules that compose."""
-        assert isinstance(self.recursion, AbstractParallelRecursion)  # by what the schedule requires
+        assert isinstance(self.recursion, AbstractParallelScan)  # by what the schedule requires
         whole = self.recursion.lift(step.u, step.y)
         if step.observed is not None:
             whole = select(jnp.any(step.observed), whole, self.recursion.lift(step.u, None))

@@ -13,8 +13,8 @@ from ssm.distributions import log_normal_density
 from ssm.numeric.conditioning import condition
 from ssm.numeric.linalg import matrix_times_column, multiply_small, square
 from ssm.numeric.logspace import log
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.roots import solve_lower, triangular_root
-from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 # Up to so many states a choice inside a CPU scan costs less than what it saves: it copies the matrix that it reads.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Key, PyTree
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from ssm.numeric.ascent import climb
 from ssm.numeric.linalg import multiply
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.trees import select
-from ssm.numeric.unwritten import unwritten
 from ssm.parameters import AbstractParameter
 from ssm.parameters.freezing import trainable
 from ssm.parameters.replacing import AbstractReplaceable

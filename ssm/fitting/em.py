@@ -9,9 +9,9 @@ from ssm.fitting.loop import Course, Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.starts import starting_points
 from ssm.numeric.checks import positive_int
+from ssm.numeric.protocols import offers
 from ssm.numeric.trees import float_dtype
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursion import offers
 
 # Rounding of the evidence, in epsilons of the sum of its terms' absolute values and of one for each number observed,
 # since the logarithm of a number near one errs by an epsilon of one. It is below one where nothing is special, and

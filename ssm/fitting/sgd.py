@@ -14,10 +14,11 @@ from ssm.fitting.optimiser import Optimiser, transformation
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.sgd_steps import Plan, objective, run_epochs, start
 from ssm.numeric.checks import positive_int
+from ssm.numeric.protocols import offers
 from ssm.numeric.trees import float_dtype
 from ssm.parameters.freezing import Held, combine, partition
 from ssm.passes.expectation import AbstractDifferentiable
-from ssm.recursion import AbstractRecursion, offers
+from ssm.recursion import AbstractRecursion
 from ssm.schedules import Truncated, resolve
 from ssm.shapes import Key
 

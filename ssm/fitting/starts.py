@@ -8,12 +8,13 @@ import jax.numpy as jnp
 
 from ssm.data import Sequences
 from ssm.numeric.compiling import compiled
+from ssm.numeric.protocols import offers
 from ssm.numeric.trees import index, length, stack, widen
 from ssm.numeric.trial import mapped
 from ssm.parameters import constrain
 from ssm.parameters.freezing import moved
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursion import AbstractRecursion, offers
+from ssm.recursion import AbstractRecursion
 from ssm.shapes import Array, Bool, Key, PyTree
 from ssm.steps import Step
 

@@ -14,10 +14,10 @@ from ssm.fitting.loop import Job, run
 from ssm.fitting.result import Fit, finished
 from ssm.fitting.stochastic_em_steps import Whole, run_epochs, start, total_evidence
 from ssm.numeric.checks import positive_int
+from ssm.numeric.protocols import offers
 from ssm.numeric.trees import float_dtype
 from ssm.parameters import constrain
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursion import offers
 
 
 def decreasing(step: int) -> float:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.distributions import Distribution, marginal_log_prob
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Scalar
 

@@ -5,11 +5,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from ssm.data import observe, over_sequences
+from ssm.numeric.protocols import offers
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.door import ask, where_missing
 from ssm.passes.expectation import AbstractExpectation
-from ssm.recursion import AbstractRecursion, offers
+from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, resolve
 from ssm.shapes import Array, PyTree, Scalar
 

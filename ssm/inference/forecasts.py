@@ -12,8 +12,8 @@ from ssm.inference.simulating import draw_path, prepare_to_draw
 from ssm.numeric.checks import positive_int
 from ssm.numeric.compiling import compiled
 from ssm.numeric.missing import unless_nan
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.trees import index, length
-from ssm.numeric.unwritten import unwritten
 from ssm.parameters import constrain
 from ssm.recursion import AbstractRecursion
 from ssm.scan import evidence_only, scan

@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 
 import equinox as eqx
 
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.shapes import Key, PyTree
 
 Belief = TypeVar("Belief")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +31,14 @@ def choose(needed: Bool[Array, "..."], dear: Callable[[], PyTree], cheap: Callab
     The gradient of `dear` works it out again: what it would keep, the cheap one would have to fill with zeros.
     """
     return jax.lax.cond(somewhere(needed), jax.checkpoint(dear), cheap)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def lost(belief: PyTree) -> PyTree:
+    """A belief of which nothing is known: NaN in every number."""
+    inexact = lambda leaf: eqx.is_inexact_array(leaf)
+    if not any(map(inexact, jax.tree.leaves(belief))):
+        raise TypeError("miss: this belief has no numbers that could be NaN; say in `miss` what becomes of it in a gap")
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan) if inexact(leaf) else leaf, belief)
 
 
 def unless_nan(log_prob: Float[Array, "*B"], drawn: PyTree) -> PyTree:

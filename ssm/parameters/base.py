@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.shapes import Array, Float, Int, PyTree
 
 

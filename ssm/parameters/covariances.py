@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssm.numeric.linalg import square
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.roots import as_triangular, empty_pivots, semidefinite_root
-from ssm.numeric.unwritten import unwritten
 from ssm.parameters.base import AbstractParameter
 from ssm.shapes import Array, Bool, Float, PyTree, Scalar
 

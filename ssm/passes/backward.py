@@ -1,6 +1,6 @@
 """Smoothing is itself a recursion: the same driver, backwards in time, over the reversed kernels."""
 
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssm.beliefs import Point
 from ssm.maps.base import AbstractMap
 from ssm.numeric.trees import reverse
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, AbstractReversibleRecursion
+from ssm.recursion import AbstractParallelScan, AbstractReversibleScan, AbstractScan
 from ssm.scan import predictions, scan
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.sequential import Sequential
@@ -25,12 +25,10 @@ class Reversal(eqx.Module):
     u: PyTree  # u_{t+1}
 
 
-class _Backward(AbstractRecursion[Any]):
+class _Backward(AbstractScan[Any]):
     """Shared by smoothing and sampling: nothing is observed on the way back."""
 
-    feeds_back: ClassVar[bool] = False
-
-    forward: AbstractReversibleRecursion
+    forward: AbstractReversibleScan
 
     def update(self, prior: Any, u: Reversal, y: None, *, key: Key | None = None) -> tuple[Any, Scalar]:
         """Nothing to correct: the observations are in the kernels."""
@@ -41,7 +39,7 @@ class _Backward(AbstractRecursion[Any]):
 
 
 @final
-class Smoother(_Backward, AbstractParallelRecursion[Any]):
+class Smoother(_Backward, AbstractParallelScan[Any]):
     """belief_t = p(x_t | y_{1:T}), from belief_{t+1} through p(x_t | x_{t+1}, y_{<=t})."""
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Any:

@@ -12,7 +12,7 @@ from ssm.numeric import trial
 from ssm.numeric.missing import choose, somewhere
 from ssm.passes.base import AbstractWay, Answer
 from ssm.passes.in_order import InOrder
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.schedules import AbstractSchedule, Sequential, SideBySide
 from ssm.shapes import Keys, PyTree
 from ssm.steps import Step
@@ -23,7 +23,7 @@ Way = type[AbstractWay]
 
 def ask(
     question: Callable[..., Answer],
-    model: AbstractRecursion,
+    model: AbstractScan,
     steps: Step,
     schedule: AbstractSchedule,
     key: Keys | None = None,
@@ -36,18 +36,18 @@ def ask(
     return answered(question, ways(model, steps, schedule), schedule, (model, steps, key, others))
 
 
-def ways(model: AbstractRecursion, steps: Step, schedule: AbstractSchedule) -> list[Way]:
+def ways(model: AbstractScan, steps: Step, schedule: AbstractSchedule) -> list[Way]:
     """Those that walk these steps, best first; the last one always holds."""
     return [way for way in all_ways(model) if way.takes(model, steps, schedule)]
 
 
-def all_ways(model: AbstractRecursion) -> Sequence[Way]:
+def all_ways(model: AbstractScan) -> Sequence[Way]:
     """Those of a member, the last of them in order: the scan, unless it says another."""
     known = model.ways()
     return known if known and issubclass(known[-1], InOrder) else (*known, InOrder)
 
 
-def in_order(model: AbstractRecursion) -> type[InOrder]:
+def in_order(model: AbstractScan) -> type[InOrder]:
     """The last of them."""
     last = all_ways(model)[-1]
     assert issubclass(last, InOrder)  # by `all_ways`

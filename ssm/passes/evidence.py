@@ -13,12 +13,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.numeric.protocols import offers
 from ssm.numeric.transposing import linear
 from ssm.numeric.trial import on_trial
 from ssm.passes.base import AbstractPass, Answer
 from ssm.passes.door import answered, ask, either, ways
 from ssm.passes.expectation import AbstractDifferentiable
-from ssm.recursion import AbstractRecursion, offers
+from ssm.recursion import AbstractRecursion
 from ssm.schedules import AbstractSchedule, Sequential
 from ssm.shapes import Array, Float, Keys, PyTree
 from ssm.steps import Step

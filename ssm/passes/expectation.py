@@ -1,9 +1,10 @@
 """Members that know the gradient of their evidence, and those whose gradient is an expectation."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.trees import blend
-from ssm.numeric.unwritten import unwritten
 from ssm.recursion import AbstractReversibleRecursion, Belief
 from ssm.shapes import Key, PyTree, Scalar
 from ssm.steps import Step
@@ -15,13 +16,13 @@ class AbstractDifferentiable(AbstractReversibleRecursion[Belief]):
     What differentiating through the scan would keep of every operation of every step is then not kept.
     """
 
+    @abstractmethod
     def sensitivities(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
         """What `first_order` needs of one sequence as observed, from its stacked beliefs and one walk back."""
-        raise unwritten(self)
 
+    @abstractmethod
     def first_order(self, steps: Step, sensitivities: PyTree) -> Scalar:
         """A function of the model and of prepared steps whose gradient, there, is that of the evidence."""
-        raise unwritten(self)
 
 
 class AbstractExpectation(AbstractDifferentiable[Belief]):
@@ -35,20 +36,20 @@ class AbstractExpectation(AbstractDifferentiable[Belief]):
     # Whether the M-step knows names of single entries in `frozen` (`ssm.parameters.freezing`), not of whole ones alone.
     holds_entries: ClassVar[bool] = False
 
+    @abstractmethod
     def statistics(self, steps: Step, predicted: Belief, filtered: Belief, schedule: Any) -> PyTree:
         """Expected sufficient statistics of one sequence as observed, from its stacked beliefs and one walk back."""
-        raise unwritten(self)
 
+    @abstractmethod
     def expected_log_prob(self, steps: Step, statistics: PyTree) -> Scalar:
         """Q: the expected complete-data log-likelihood, linear in the statistics."""
-        raise unwritten(self)
 
+    @abstractmethod
     def maximise(self, statistics: PyTree, steps: Step, frozen: frozenset[str] = frozenset()) -> Self:
         """The M-step: the model that maximises Q, with the parameters named in `frozen` as they are.
 
         Statistics and (unprepared) steps may have a leading axis B, over which they are summed.
         """
-        raise unwritten(self)
 
     def sums(self, statistics: PyTree, steps: Step) -> PyTree:
         """Statistics (B, ...) of (unprepared) steps (B, T, ...) as sums of a size that does not depend on B and T.

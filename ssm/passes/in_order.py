@@ -35,17 +35,17 @@ class InOrder(AbstractPass):
     final: Any  # the last belief
 
     @classmethod
-    def takes(cls, model: AbstractRecursion, steps: Step, schedule: AbstractSchedule) -> bool:
+    def takes(cls, model: Any, steps: Step, schedule: AbstractSchedule) -> bool:
         """Any steps; where a schedule is not for them, one after the other."""
         return True
 
     @classmethod
-    def of(cls, model: AbstractRecursion, steps: Step, schedule: AbstractSchedule, key: Keys | None = None) -> Self:
+    def of(cls, model: Any, steps: Step, schedule: AbstractSchedule, key: Keys | None = None) -> Self:
         """See `AbstractPass`."""
         schedule = Sequential() if isinstance(schedule, SideBySide) else schedule
 
         def one(steps: Step, key: Key | None) -> tuple:
-            if type(model).event_kind is AbstractModel.event_kind and type(model).emit is not AbstractRecursion.emit:
+            if isinstance(model, AbstractRecursion) and type(model).event_kind is AbstractModel.event_kind:
                 _check_real(model, steps, key)
             recursion, prepared = cls.form(model, steps)
 

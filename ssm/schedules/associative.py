@@ -6,7 +6,7 @@ import jax
 
 from ssm.maps.base import AbstractMap
 from ssm.numeric.trees import index, prepend
-from ssm.recursion import AbstractParallelRecursion
+from ssm.recursion import AbstractParallelScan
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.shapes import PyTree
 from ssm.steps import Step
@@ -19,7 +19,7 @@ class Associative(AbstractSchedule):
     step from each neighbour, so per-step increments are as accurate as in a sequential run.
     """
 
-    requires = AbstractParallelRecursion
+    requires = AbstractParallelScan
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """See `AbstractSchedule.run`."""

@@ -2,7 +2,7 @@
 
 import jax
 
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.schedules.associative import Associative
 from ssm.schedules.base import AbstractSchedule
 from ssm.schedules.blocked import Blocked
@@ -22,7 +22,7 @@ _NAMED = {
 
 
 def resolve(
-    schedule: str | AbstractSchedule, recursion: AbstractRecursion, shape: tuple[int, ...] | None = None
+    schedule: str | AbstractSchedule, recursion: AbstractScan, shape: tuple[int, ...] | None = None
 ) -> AbstractSchedule:
     """The schedule object behind a name, checked against what the recursion supports.
 
@@ -47,7 +47,7 @@ def resolve(
     return schedule
 
 
-def choose(recursion: AbstractRecursion, shape: tuple[int, ...] | None = None) -> AbstractSchedule:
+def choose(recursion: AbstractScan, shape: tuple[int, ...] | None = None) -> AbstractSchedule:
     """The schedule that "auto" stands for.
 
     On a CPU a sequential scan does the least work, and members that can walk blocks or sequences side by side use

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import equinox as eqx
 
 from ssm.maps.base import AbstractMap
+from ssm.numeric.protocols import offers, unwritten
 from ssm.numeric.trees import reverse
-from ssm.numeric.unwritten import unwritten
-from ssm.recursion import AbstractRecursion, offers
+from ssm.recursion import AbstractScan
 from ssm.shapes import PyTree
 from ssm.steps import Step
 
@@ -16,7 +16,7 @@ from ssm.steps import Step
 class Walk(Protocol):
     """What `ssm.scan` hands to a schedule: one step, as a function and (for parallel recursions) as data."""
 
-    recursion: AbstractRecursion
+    recursion: AbstractScan
 
     def __call__(self, belief: Any, step: Step) -> tuple[Any, PyTree]:
         """The next filtered belief, and what the caller asked to save."""
@@ -30,7 +30,7 @@ class Walk(Protocol):
 class AbstractSchedule(eqx.Module):
     """A way to walk through time. All schedules give the same beliefs, up to rounding."""
 
-    requires: ClassVar[type[AbstractRecursion]] = AbstractRecursion
+    requires: ClassVar[type[AbstractScan]] = AbstractScan
 
     def run(self, walk: Walk, belief: Any, steps: Step) -> tuple[Any, PyTree]:
         """The last filtered belief, and what was saved at each of the T steps, stacked."""
@@ -41,6 +41,6 @@ class AbstractSchedule(eqx.Module):
         last, saved = self.run(walk, belief, reverse(steps))
         return last, reverse(saved)
 
-    def supports(self, recursion: AbstractRecursion) -> bool:
+    def supports(self, recursion: AbstractScan) -> bool:
         """Whether this schedule can walk this recursion."""
         return offers(recursion, self.requires)

@@ -7,8 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ssm.numeric.protocols import offers
 from ssm.numeric.trees import index, length, prepend
-from ssm.recursion import AbstractParallelRecursion, AbstractRecursion, offers
+from ssm.recursion import AbstractParallelScan, AbstractScan
 from ssm.schedules.associative import Associative, compose
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.sequential import Sequential, walk_in_order
@@ -51,9 +52,9 @@ class Blocked(AbstractSchedule):
             last = index(ends, -1)
         return last, from_blocks(saved, steps)
 
-    def supports(self, recursion: AbstractRecursion) -> bool:
+    def supports(self, recursion: AbstractScan) -> bool:
         """Composition across blocks needs a parallel recursion; checkpointing does not."""
-        return isinstance(self.across, Sequential) or offers(recursion, AbstractParallelRecursion)
+        return isinstance(self.across, Sequential) or offers(recursion, AbstractParallelScan)
 
 
 def as_blocks(steps: Step, size: int) -> Step:

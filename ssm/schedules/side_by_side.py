@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.schedules.base import AbstractSchedule, Walk
 from ssm.schedules.sequential import Sequential
 from ssm.shapes import PyTree
@@ -51,7 +51,7 @@ class SideBySide(AbstractSchedule):
         """In order."""
         return Sequential().run_backward(walk, belief, steps)
 
-    def supports(self, recursion: AbstractRecursion) -> bool:
+    def supports(self, recursion: AbstractScan) -> bool:
         """Members with a way that is so."""
         return any(way.suits(recursion) for way in recursion.ways())
 

@@ -15,8 +15,8 @@ import numpy as np
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.linalg import matrix_times_column, multiply, row_times_matrix
 from ssm.numeric.logspace import log, log_sum
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.trees import float_dtype
-from ssm.numeric.unwritten import unwritten
 from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 from ssm.transitions import moves

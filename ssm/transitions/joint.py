@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ssm.numeric import checks
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.parameters import Simplex, value
 from ssm.shapes import Array, Float, Int, Key, Scalar
 from ssm.transitions.base import AbstractTransition, normalised, random_like

@@ -15,7 +15,8 @@ import ssm
 from ssm.cells import AbstractCell
 from ssm.emissions.common.base import AbstractEmission
 from ssm.heads.base import AbstractHead
-from ssm.recursion import AbstractRecursion
+from ssm.passes.expectation import AbstractExpectation
+from ssm.recursion import AbstractRecursion, AbstractReversibleRecursion
 from ssm.transitions import AbstractTransition, Driven, Homogeneous, TimeVarying
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -158,17 +159,10 @@ class OwnEmission(AbstractEmission):
             r"log_likelihoods: .*\(self, ys, us, obs",
         ),
         (OwnEmission, lambda own: own.given(jnp.asarray(0), None), r"given: .*\(self, state, u\)"),
-        (AbstractCell, lambda own: ssm.RNN(own, ssm.heads.Normal(3, key=jax.random.key(0))), "output_size: not writ"),
         (
             AbstractHead,
             lambda own: own.distribution(jnp.ones(3)),
             r"distribution: .* def distribution\(self, f",
-        ),
-        (AbstractRecursion, lambda own: ssm.log_prob(own, np.zeros(4)), "event_shape: not written; an AbstractModel"),
-        (
-            AbstractRecursion,
-            lambda own: own.init(None),
-            r"init: .*AbstractRecursion .*init\(self, u, \*, key\): p\(",
         ),
     ],
 )
@@ -178,6 +172,23 @@ def test_what_is_not_written_is_named_with_its_class(base: type, use: Callable[[
 
     with pytest.raises(NotImplementedError, match=rf"^Mine\.{said}"):
         use(Mine())
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (AbstractCell, r"advance: an AbstractCell needs a method, def advance\(self, state, projected\): h_t from .*"),
+        (AbstractCell, r".*output_size: an AbstractCell needs a property, def output_size\(self\): Size of"),
+        (AbstractRecursion, r".*event_shape: an AbstractModel needs a property, def event_shape\(self\): Shape"),
+        (AbstractRecursion, r".*init: an AbstractScan needs a method, def init\(self, u, \*, key\): p\(x_1\)"),
+        (AbstractReversibleRecursion, ".*reverse: an AbstractReversibleScan needs"),
+        (AbstractExpectation, ".*maximise: an AbstractExpectation needs"),
+    ],
+)
+def test_a_member_that_says_too_little_fails_when_its_class_is_made(base: type, said: str) -> None:
+    with pytest.raises(TypeError, match=f"^Mine: not written: {said}"):
+        type("Mine", (base,), {})
+    type("AbstractMine", (base,), {})  # others complete it
 
 
 def chain(emission: Any) -> ssm.HMM:

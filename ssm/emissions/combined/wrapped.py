@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssm.emissions.common.base import AbstractEmission
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.shapes import Array, Bool, PyTree
 
 

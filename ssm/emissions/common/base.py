@@ -10,8 +10,8 @@ import numpy as np
 from ssm.beliefs.likelihoods import LogLikelihood, ScaledLikelihood
 from ssm.distributions import Distribution, WeightedMixture
 from ssm.numeric.logspace import finite_max, log
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.trees import blend, float_dtype
-from ssm.numeric.unwritten import unwritten
 from ssm.parameters.replacing import AbstractReplaceable
 from ssm.shapes import Array, Bool, Float, Int, Key, PyTree, Scalar
 

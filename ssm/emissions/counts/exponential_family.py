@@ -16,7 +16,7 @@ from ssm.emissions.common.base import AbstractEmission
 from ssm.emissions.common.components import by_component, row_sums
 from ssm.numeric.linalg import multiply
 from ssm.numeric.logspace import ratio
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.shapes import Array, Bool, Float, PyTree
 
 

@@ -1,6 +1,6 @@
 """The most probable segmentation: the changepoint recursion with max-product in the place of sum-product."""
 
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from ssm.conjugate.base import AbstractConjugate
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
 from ssm.numeric.trees import select
-from ssm.recursion import AbstractReversibleRecursion
+from ssm.recursion import AbstractReversibleScan
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
 from ssm.steps import PartlyObserved, Step
 
@@ -27,13 +27,11 @@ class BestRuns(eqx.Module):
 
 
 @final
-class BestSegmentation(AbstractReversibleRecursion[BestRuns]):
+class BestSegmentation(AbstractReversibleScan[BestRuns]):
     """belief_i = max over segmentations that end in run i; the increments sum to the best log-probability.
 
     Exact under the conditions of `ChangePoint`; beyond them the run of lowest score is dropped.
     """
-
-    feeds_back: ClassVar[bool] = False
 
     model: Any  # a ChangePoint, which hands itself over
 

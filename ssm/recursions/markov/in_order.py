@@ -12,7 +12,7 @@ from ssm.numeric.logspace import log_sum, ratio
 from ssm.passes.backward import lag_back, smooth_back
 from ssm.passes.base import Walked
 from ssm.passes.in_order import InOrder
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.recursions.markov.counts import NOTHING, Known, difference
 from ssm.schedules import AbstractSchedule, Blocked, Sequential, SideBySide
 from ssm.shapes import Key, PyTree, Scalar
@@ -71,10 +71,8 @@ class ScaledChain(ChainInOrder):
         return LogCategorical(belief.plain().log_probs)
 
 
-class QuickChain(AbstractRecursion[Bracketed]):
+class QuickChain(AbstractScan[Bracketed]):
     """A chain of scaled probabilities, with a bound on what they have lost."""
-
-    feeds_back: ClassVar[bool] = False
 
     chain: Any  # a `ChainFilter`
 

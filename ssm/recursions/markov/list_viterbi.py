@@ -1,6 +1,6 @@
 """The n best paths: best-path scores with n of them for every state (the list Viterbi algorithm)."""
 
-from typing import ClassVar, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import best_score
 from ssm.numeric.logspace import log
 from ssm.passes.backward import backward_steps
-from ssm.recursion import AbstractReversibleRecursion
+from ssm.recursion import AbstractReversibleScan
 from ssm.recursions.markov.counts import Known
 from ssm.recursions.markov.inference import ChainFilter
 from ssm.shapes import Array, Float, Int, Key, PyTree, Scalar
@@ -36,14 +36,12 @@ class Ranked(eqx.Module):
 
 
 @final
-class ListViterbi(AbstractReversibleRecursion[Ranked]):
+class ListViterbi(AbstractReversibleScan[Ranked]):
     """belief_kr = the r-th best path into state k; the increments sum to the log-probability of the best of all.
 
     Every path into a state extends one of the n best into some state before it, so n entries per state are enough
     (Seshadri & Sundberg 1994, the parallel algorithm).
     """
-
-    feeds_back: ClassVar[bool] = False
 
     model: ChainFilter
     num_paths: int = eqx.field(static=True)

@@ -11,7 +11,7 @@ from ssm.numeric.logspace import log
 from ssm.passes.backward import lag_back, smooth_back
 from ssm.passes.base import Walked
 from ssm.passes.in_order import InOrder
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.recursions.markov.counts import Known
 from ssm.recursions.markov.in_order import QuickChain, ScaledChain, in_turn, quickened, summing_to_one
 from ssm.recursions.markov.regimes import Regime
@@ -28,12 +28,12 @@ class Evidence(eqx.Module):
     quick: PyTree
 
 
-class QuickARHMM(AbstractRecursion[Regime]):
+class QuickARHMM(AbstractScan[Regime]):
     """An ARHMM whose likelihoods were worked out before the scan."""
 
     feeds_back: ClassVar[bool] = True
 
-    model: AbstractRecursion[Regime]
+    model: AbstractScan[Regime]
     chain: QuickChain
     past: Float[Array, "L N"]  # before the first observation, latest first
 

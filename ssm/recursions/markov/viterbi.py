@@ -1,6 +1,6 @@
 """The best path: the hidden Markov model with max-product in the place of sum-product (Viterbi 1967)."""
 
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from ssm.beliefs.likelihoods import LogLikelihood
 from ssm.maps.base import AbstractKernel
 from ssm.maps.max_plus import MaxPlusMap, Scores, best_score
 from ssm.numeric.logspace import log
-from ssm.recursion import AbstractParallelRecursion, AbstractReversibleRecursion
+from ssm.recursion import AbstractParallelScan, AbstractReversibleScan
 from ssm.recursions.markov.counts import Known, any_component
 from ssm.recursions.markov.inference import ChainFilter
 from ssm.recursions.markov.viterbi_in_blocks import BestInBlocks, BestInOneBlock
@@ -19,10 +19,8 @@ from ssm.transitions.base import AbstractTransition
 
 
 @final
-class Viterbi(AbstractParallelRecursion[Scores], AbstractReversibleRecursion[Scores]):
+class Viterbi(AbstractParallelScan[Scores], AbstractReversibleScan[Scores]):
     """belief_j = max over paths into state j; the increments sum to the log-probability of the best path."""
-
-    feeds_back: ClassVar[bool] = False
 
     model: ChainFilter
 

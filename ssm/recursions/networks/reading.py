@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ssm.cells.base import AbstractCell
 from ssm.heads.base import AbstractHead
-from ssm.numeric.unwritten import unwritten
+from ssm.numeric.protocols import unwritten
 from ssm.shapes import Array, Float, PyTree
 
 

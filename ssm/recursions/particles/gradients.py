@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Particles
 from ssm.distributions import held, held_log_prob, moves_support
+from ssm.numeric.protocols import unwritten
 from ssm.numeric.trees import index
-from ssm.numeric.unwritten import unwritten
 from ssm.shapes import Array, Bool, Float, Int, PyTree, Scalar
 
 

@@ -8,7 +8,7 @@ never differentiated twice: the slope of a root has a pole where there is no var
 """
 
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ from ssm.beliefs.diffuse import Conditional, DiffuseGaussian, Resolved, through
 from ssm.numeric.linalg import multiply, square
 from ssm.numeric.roots import solve_lower
 from ssm.passes.backward import Reversal
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.recursions.gaussian.adjoint.recursion import Sensitivities, before, gathered
 from ssm.recursions.gaussian.system.dynamics import Dynamics, Varying
 from ssm.shapes import Array, Flag, Float, Key, Scalar
@@ -100,10 +100,8 @@ def _resolved(
 
 
 @final
-class DiffuseAdjoint(AbstractRecursion[DiffuseSlope]):
+class DiffuseAdjoint(AbstractScan[DiffuseSlope]):
     """belief = the slopes in the filtered belief, from the end."""
-
-    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Reversal, *, key: Key | None = None) -> DiffuseSlope:
         """Nothing comes after the end."""

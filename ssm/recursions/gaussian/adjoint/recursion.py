@@ -12,7 +12,7 @@ gradient of E[log p(x, y)], does not exist.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from ssm.numeric.linalg import add_up, multiply, multiply_many
 from ssm.numeric.roots import empty_pivots, solve_lower
 from ssm.numeric.trees import times, widen
 from ssm.passes.backward import Reversal, backward_steps
-from ssm.recursion import AbstractParallelRecursion
+from ssm.recursion import AbstractParallelScan
 from ssm.recursions.gaussian.system.dynamics import Varying
 from ssm.recursions.gaussian.system.gains import Gains
 from ssm.scan import scan
@@ -92,10 +92,8 @@ def gains_of(prior: Gaussian | DiffuseGaussian, matrix: Float[Array, "N D"], noi
 
 
 @final
-class Adjoint(AbstractParallelRecursion[Slope]):
+class Adjoint(AbstractParallelScan[Slope]):
     """belief = (Fᵀ r_{t+1}, Fᵀ N_{t+1} F), from the end."""
-
-    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Slope:
         """Nothing comes after the end."""

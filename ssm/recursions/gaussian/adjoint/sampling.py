@@ -11,7 +11,7 @@ reversed kernels, or where these do not hold all of a path, from its end (`ortho
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from ssm.beliefs import Gaussian, Point
 from ssm.numeric.linalg import multiply
 from ssm.passes.backward import Reversal, backward_steps
-from ssm.recursion import AbstractRecursion
+from ssm.recursion import AbstractScan
 from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint.orthogonal import whitened
 from ssm.recursions.gaussian.adjoint.recursion import Seen
@@ -115,10 +115,8 @@ def _pushed(seen: Seen, error: Float[Array, "D"], noise: Float[Array, "N"]) -> F
 
 
 @final
-class Errors(AbstractRecursion[Point]):
+class Errors(AbstractScan[Point]):
     """belief = x⁺_t - E[x⁺_t | y⁺_<=t], from the beginning."""
-
-    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Walked, *, key: Key | None = None) -> Point:
         """A draw of what is not known of the first state."""
@@ -136,10 +134,8 @@ class Errors(AbstractRecursion[Point]):
 
 
 @final
-class Rest(AbstractRecursion[Point]):
+class Rest(AbstractScan[Point]):
     """belief = a drawn x_t: as it was drawn already where a path begins, and then given x_{t+1}."""
-
-    feeds_back: ClassVar[bool] = False
 
     model: Any
 
@@ -158,10 +154,8 @@ class Rest(AbstractRecursion[Point]):
 
 
 @final
-class Slopes(AbstractRecursion[Point]):
+class Slopes(AbstractScan[Point]):
     """belief = Fᵀ r_{t+1}, from the end: the mean of `ssm.recursions.gaussian.adjoint.recursion.Adjoint` alone."""
-
-    feeds_back: ClassVar[bool] = False
 
     def init(self, u: Reversal, *, key: Key | None = None) -> Point:
         """Nothing comes after the end."""
