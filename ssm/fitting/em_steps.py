@@ -54,7 +54,7 @@ def iterate(
 
     def unfinished(carry: tuple) -> Array:
         state, _, count, held = carry
-        return (count < limit) & ~jnp.all(state.finished) & held
+        return (count < limit) & ~jnp.all(state.finished) & jnp.all(held)
 
     def explore(models: PyTree) -> tuple:
         improve = lambda model: _improve(model, sequences, frozen, restarts == 1)
@@ -72,7 +72,7 @@ def iterate(
         return State(models, log_probs, finished), scores, count + 1, held
 
     none = Scores.none((3, restarts), state.log_probs.dtype)
-    begin = (state, none, jnp.zeros((), int), jnp.ones((), bool))
+    begin = (state, none, jnp.zeros((), int), jnp.ones(2, bool))
     *found, held = jax.lax.while_loop(unfinished, one, begin)
     if on_trial():  # iterations in which a fast program did not hold are taken once more, from where they began
         claim(held)

@@ -1,55 +1,96 @@
-"""Fast programs alone: what they claim is read by Python, and safe ones are compiled only where it does not hold.
+"""Fast programs alone: what they claim is read by Python, and others are compiled only where it does not hold.
 
-Inside a user's `jit`, `vmap` or `grad` nobody can look: there both stand in one program, with a choice between them.
+Inside a user's `jit`, `vmap` or `grad` nobody can look: there all stand in one program, with choices between them.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssm.numeric.checks import is_concrete
 from ssm.numeric.compiling import compiled
-from ssm.shapes import Flag, PyTree
+from ssm.shapes import Array, Bool, Flag, PyTree
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# What the programs that are traced now have claimed; None where no one will look.
-_claims: ContextVar[list[Flag] | None] = ContextVar("claims", default=None)
+LEVELS = 3  # as many alternatives as any choice has
+
+
+WAYS, OPTIONS = 0, 1  # what is chosen among: ways through the data, and inside one of them
+
+
+class _Trial(NamedTuple):
+    """One program that is traced, and will be looked at."""
+
+    levels: tuple[int, int]  # how many of the first alternatives of each choice are passed over, of ways and of options
+    claims: list[Bool[Array, "2"]]
+
+
+_trial: ContextVar[_Trial | None] = ContextVar("trial", default=None)
 
 
 def on_trial() -> bool:
-    """Whether fast programs may stand alone, if they `claim` that they hold."""
-    return _claims.get() is not None
+    """Whether one alternative of a choice may stand alone, if it is claimed that it holds."""
+    return _trial.get() is not None
 
 
-def claim(holds: Flag) -> None:
-    """Take what a fast program found only if this is so."""
-    claims = _claims.get()
-    assert claims is not None, "no one will look at this claim"
-    claims.append(holds)
+def claim(holds: Flag | Bool[Array, "2"], kind: int = WAYS) -> None:
+    """Take what a program found only if this is so; said of one kind of choice, or as `heard` of both."""
+    trial = _trial.get()
+    assert trial is not None, "no one will look at this claim"
+    trial.claims.append(holds if holds.ndim else jnp.ones(2, bool).at[kind].set(holds))
 
 
-def heard(function: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Flag | None]]:
-    """The function with, beside its result, whether all that is claimed within it holds; None if nothing is.
+def turn(alternatives: Sequence[Any], kind: int = WAYS) -> int:
+    """Which of some alternatives, fastest first, is tried now; the last one holds always."""
+    trial = _trial.get()
+    assert trial is not None, "nothing is tried"
+    return min(trial.levels[kind], len(alternatives) - 1)
+
+
+def first_that_holds(
+    options: Sequence[tuple[Callable[[], Flag], Callable[[], PyTree]]], otherwise: Callable[[], PyTree]
+) -> PyTree:
+    """What the first of some options finds whose condition holds, and if none does, what is found otherwise."""
+    if not on_trial():
+        which: Any = len(options)
+        for i, (condition, _) in reversed(list(enumerate(options))):
+            which = jnp.where(condition(), i, which)
+        return jax.lax.switch(which, [*(find for _, find in options), otherwise])
+    now = turn([*options, otherwise], OPTIONS)
+    if now == len(options):
+        return otherwise()
+    condition, find = options[now]
+    claim(condition(), OPTIONS)
+    return find()
+
+
+def heard(function: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Bool[Array, "2"] | None]]:
+    """The function with, beside its result, whether all that is claimed of each kind holds; None if nothing is.
 
     For bodies of loops and of `vmap`, out of which no claim comes by itself.
     """
-    return _beginning(function) if on_trial() else lambda *arguments: (function(*arguments), None)
+    trial = _trial.get()
+    return (lambda *arguments: (function(*arguments), None)) if trial is None else _beginning(function, trial.levels)
 
 
-def _beginning(function: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Flag | None]]:
+def _beginning(
+    function: Callable[..., PyTree], levels: tuple[int, int]
+) -> Callable[..., tuple[PyTree, Bool[Array, "2"] | None]]:
     @functools.wraps(function)
-    def both(*arguments: Any, **options: Any) -> tuple[PyTree, Flag | None]:
-        before = _claims.set([])
+    def both(*arguments: Any, **options: Any) -> tuple[PyTree, Bool[Array, "2"] | None]:
+        trial = _Trial(levels, [])
+        before = _trial.set(trial)
         try:
-            found, claims = function(*arguments, **options), _claims.get()
+            found = function(*arguments, **options)
         finally:
-            _claims.reset(before)
-        return found, functools.reduce(jnp.logical_and, claims) if claims else None
+            _trial.reset(before)
+        return found, functools.reduce(jnp.logical_and, trial.claims) if trial.claims else None
 
     return both
 
@@ -62,19 +103,21 @@ def mapped(function: Callable[..., PyTree], in_axes: Any = 0) -> Callable[..., P
     def all_together(*arguments: Any) -> PyTree:
         found, holds = jax.vmap(heard(function), in_axes)(*arguments)
         if holds is not None:
-            claim(jnp.all(holds))
+            claim(jnp.all(holds, axis=0))
         return found
 
     return all_together
 
 
 def tried(function: Function) -> Function:
-    """`compiled`, where Python can look at claims as two programs: the safe one waits until it is needed.
+    """`compiled`; where Python can look at claims, as programs of one alternative each, compiled when it is its turn.
 
-    Once it was needed for arguments of some shapes, it is taken for them at once.
+    Which one held for arguments of some shapes is remembered, and taken for them at once.
     """
-    fast, whole = compiled(_beginning(function)), compiled(function)
-    failed: set[Any] = set()
+    every = [(way, option) for way in range(LEVELS) for option in range(LEVELS)]
+    alone = {levels: compiled(_beginning(function, levels)) for levels in every}
+    whole = compiled(function)
+    begins: dict[Any, tuple[int, int]] = {}
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -85,12 +128,17 @@ def tried(function: Function) -> Function:
         if not all(map(is_concrete, leaves)) or getattr(jax.config, "jax_debug_nans"):  # noqa: B009
             return whole(*arguments, **options)
         kind = structure, tuple(getattr(leaf, "shape", None) for leaf in leaves)
-        if kind not in failed:
-            found, holds = fast(*arguments, **options)
-            if holds is None or (is_concrete(holds) and bool(holds)):
+        levels = begins.get(kind, (0, 0))
+        while levels in alone:
+            found, holds = alone[levels](*arguments, **options)
+            if holds is None:
                 return found
-            if is_concrete(holds):  # it is not, of constants inside a user's `jit`
-                failed.add(kind)
+            if not is_concrete(holds):  # constants inside a user's `jit`
+                break
+            failed = ~np.asarray(holds)
+            if not failed.any():
+                return found
+            levels = begins[kind] = levels[WAYS] + int(failed[WAYS]), levels[OPTIONS] + int(failed[OPTIONS])
         return whole(*arguments, **options)
 
     return call  # pyright: ignore[reportReturnType]

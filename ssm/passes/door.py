@@ -58,7 +58,7 @@ def answered(
     question: Callable[..., Answer], ways: list[Way], schedule: AbstractSchedule, operands: tuple[Any, ...]
 ) -> Any:
     """The answer of the first way that holds."""
-    way, *behind = ways
+    way, *behind = ways[trial.turn(ways) :] if trial.on_trial() else ways
 
     def first(model: Any, steps: Step, key: Keys | None, others: tuple) -> Answer:
         return question(way.of(model, steps, schedule, key), *others)

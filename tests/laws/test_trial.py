@@ -82,7 +82,7 @@ def test_claims_come_out_of_maps_and_loops() -> None:
             found, holds = heard(least)(x)
             return (carry[0] + found, carry[1] if holds is None else carry[1] & holds), None
 
-        (summed, held), _ = jax.lax.scan(body, (jnp.zeros(()), jnp.ones((), bool)), xs)
+        (summed, held), _ = jax.lax.scan(body, (jnp.zeros(()), jnp.ones(2, bool)), xs)
         if on_trial():
             claim(held)
         return summed + jnp.sum(mapped(least)(xs))

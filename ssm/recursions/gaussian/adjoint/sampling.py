@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from ssm.beliefs import Gaussian, Point
 from ssm.numeric.linalg import multiply
+from ssm.numeric.trial import first_that_holds, mapped
 from ssm.passes.backward import Reversal, backward_steps
 from ssm.recursion import AbstractScan
 from ssm.recursions.gaussian.adjoint import recursion as adjoint
@@ -40,8 +41,6 @@ def draws(
     exact = left(filtered.root, adjoints.covariance)[1]
     ways = backward_steps(steps, predicted, filtered)
     known = _known(exact, ways)
-    second = jnp.where(kernels_hold(model, steps, predicted, filtered, known), 1, 2)
-    which = jnp.where(jnp.all(exact), 0, second)
 
     def path(key: Key) -> Float[Array, "T D"]:
         # Keys are folded from the times, so that draws do not depend on T.
@@ -54,14 +53,16 @@ def draws(
         slopes = scan(Slopes(), back, save=lambda saved: saved.filtered.state, backward=True)[1]
         corrected = multiply(jnp.swapaxes(filtered.root, 1, 2), slopes[..., None])
         direct = expected + after - multiply(filtered.root, corrected)[..., 0]
+        kernels = lambda: kernels_hold(model, steps, predicted, filtered, known)
         given_later = lambda: _early(model, ways, direct, known, for_rest)
-        return jax.lax.switch(which, [lambda: direct, given_later, lambda: from_end(direct, for_rest)])
+        options = [(lambda: jnp.all(exact), lambda: direct), (kernels, given_later)]
+        return first_that_holds(options, lambda: from_end(direct, for_rest))
 
     def from_end(direct: Float[Array, "T D"], key: Key) -> Float[Array, "T D"]:
         found = whitened(model, steps, predicted, seen).draw(key, steps.t)
         return found if steps.padding is None else jnp.where(steps.padding[:, None], direct, found)
 
-    return jax.vmap(path)(jax.random.split(key, num_samples))
+    return mapped(path)(jax.random.split(key, num_samples))
 
 
 def _known(exact: Bool[Array, "T"], back: Step) -> Bool[Array, "T"]:

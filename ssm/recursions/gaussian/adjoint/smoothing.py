@@ -23,6 +23,7 @@ from ssm.maps.slopes import Slope
 from ssm.numeric.linalg import multiply_many
 from ssm.numeric.roots import clear_pivots, semidefinite_root
 from ssm.numeric.trees import select
+from ssm.numeric.trial import first_that_holds
 from ssm.passes.backward import backward_steps, walk_back
 from ssm.recursions.gaussian.adjoint import recursion as adjoint
 from ssm.recursions.gaussian.adjoint.orthogonal import whitened
@@ -53,13 +54,15 @@ def from_adjoints(
         exact = exact & ~is_diffuse(filtered)
 
     known = _where(exact, directly, filtered)
-    ways = [
-        lambda: directly,
-        lambda: _by_kernels(model, steps, predicted, known, exact, schedule),
-        lambda: _turned(model, steps, predicted, filtered, seen, schedule),
+    options = [
+        (lambda: jnp.all(exact), lambda: directly),
+        (
+            lambda: kernels_hold(model, steps, predicted, filtered, exact),
+            lambda: _by_kernels(model, steps, predicted, known, exact, schedule),
+        ),
     ]
-    second = jnp.where(kernels_hold(model, steps, predicted, filtered, exact), 1, 2)
-    return jax.lax.switch(jnp.where(jnp.all(exact), 0, second), ways), exact
+    turned = lambda: _turned(model, steps, predicted, filtered, seen, schedule)
+    return first_that_holds(options, turned), exact
 
 
 def lagged(
@@ -72,7 +75,7 @@ def lagged(
         return found if steps.padding is None else _where(steps.padding, filtered, found)
 
     nowhere = jnp.zeros(len(steps.t), bool)
-    return jax.lax.cond(kernels_hold(model, steps, predicted, filtered, nowhere), by_kernels, turned)
+    return first_that_holds([(lambda: kernels_hold(model, steps, predicted, filtered, nowhere), by_kernels)], turned)
 
 
 def kernels_hold(model: Any, steps: Step, predicted: Any, filtered: Any, exact: Bool[Array, "T"]) -> Flag:
