@@ -286,6 +286,13 @@ def log_likelihood_table(emission: Any, ys: np.ndarray, observed: np.ndarray) ->
     return table
 
 
+def laplace_table(emission: Any, ys: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """`log_likelihood_table` of Laplace distributions, whose scale is stored as its logarithm."""
+    scale = np.exp(np.asarray(emission._scale.log, float))
+    table = scipy.stats.laplace.logpdf(ys[:, None], np.asarray(emission.loc, float), scale)
+    return np.where(observed[:, None], table, 0.0)
+
+
 def system_of(model: Any, us: Any, total: int, module: Any = np) -> System:
     """The first `total` steps of an ssm.LinearGaussian, in NumPy, or in jax.numpy where it is to be differentiated."""
     at_all_times = lambda p, rank: p[:total] if p.ndim > rank else module.broadcast_to(p, (total, *p.shape))

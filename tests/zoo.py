@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import extending
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 
 import ssm
@@ -32,6 +34,7 @@ class Member:
     draws: bool = True  # the model holds a generative story: simulate
     scores: bool = True  # the evidence of a step is the density that `emit` predicts, not a bound on it
     gaps: bool = True  # observations may be missing
+    table: Callable[..., np.ndarray] = oracles.log_likelihood_table  # of a chain: what SciPy says of its emission
 
     def model(self, seed: int = 0) -> Any:
         """One model, its parameters drawn from `seed`."""
@@ -234,6 +237,10 @@ MEMBERS = [
     Member("ParticleFilter", particle_filter, IN_ORDER),
     Member("ChangePoint", change_point, IN_ORDER),
     Member("VRNN", variational_rnn, IN_ORDER, reversible=False, scores=False),
+    Member("Own-member", extending.volatility, IN_ORDER, reversible=False),
+    Member("HMM-own-emission", hmm(extending.laplace), COMPOSED, table=oracles.laplace_table),
+    Member("HMM-own-transition-categorical", extending.sticky_hmm, COMPOSED),
+    Member("RNN-own-cell", extending.slow_rnn, SWEPT),
 ]
 
 

@@ -291,7 +291,7 @@ def test_6_jax_vmap_is_a_batch(member: Member) -> None:
 def test_8_enumerating_all_paths(member: Member, data: st.DataObject) -> None:
     case = draw_case(data, member, LONGEST)
     model, options = case.model, {"mask": case.mask}
-    table = oracles.log_likelihood_table(model.emission, case.ys, case.observed)
+    table = member.table(model.emission, case.ys, case.observed)
     truth = oracles.enumerate_paths(np.asarray(model.initial), np.asarray(model.transition), table)
     answer = ssm.filter(model, case.ys, **options)
     statistics = ssm.expected_statistics(model, case.ys, **options)
