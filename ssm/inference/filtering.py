@@ -10,7 +10,7 @@ import numpy as np
 
 from ssm.data import Sequences, each_key, needs_key, observe
 from ssm.numeric.compiling import compiled
-from ssm.numeric.trees import index
+from ssm.numeric.trees import index, widen
 from ssm.numeric.trial import tried
 from ssm.parameters import constrain
 from ssm.passes.base import AbstractPass, Answer
@@ -146,7 +146,7 @@ def before_first(model: AbstractRecursion, u: PyTree, key: Key | None) -> tuple[
     if u is None and model.num_inputs:
         u = np.zeros(model.num_inputs)  # an initial distribution that reads u is replaced at the first step
     plain = constrain(model)
-    first = index(plain.prepare(at(one_step(model, None, u).steps, jnp.zeros((), int))), 0)
+    first = index(plain.prepare(at(one_step(model, None, u, by_parts=True).steps, jnp.zeros((), int))), 0)
     return plain.init(first.u, key=key), first
 
 
@@ -164,8 +164,11 @@ def step(
     return _step(model, one_step(model, y, u), state, key)
 
 
-def one_step(model: AbstractRecursion, y: Any, u: PyTree) -> Sequences:
-    """One checked observation as a sequence with T = 1, always with flags, so that a stream has one trace."""
+def one_step(model: AbstractRecursion, y: Any, u: PyTree, *, by_parts: bool = False) -> Sequences:
+    """One checked observation as a sequence with T = 1, always with flags, so that a stream has one trace.
+
+    `by_parts`: one flag for every component wherever single ones may be missing, so that what is kept is alike, too.
+    """
     missing = y is None
     y = np.zeros(model.event_shape, int if model.event_kind == "symbol" else float) if missing else y
     y = y if eqx.is_array(y) else np.asarray(y)
@@ -173,10 +176,12 @@ def one_step(model: AbstractRecursion, y: Any, u: PyTree) -> Sequences:
         raise ValueError(f"y: expected one event of shape {model.event_shape}, got {tuple(y.shape)}")
     stacked = lambda leaf: (leaf if eqx.is_array(leaf) else np.asarray(leaf))[None]
     one = observe(model, y[None], jax.tree.map(stacked, u))
-    if one.steps.observed is not None:
-        return one
-    flags = jnp.asarray(np.full((1,), not missing))
-    return dataclasses.replace(one, steps=dataclasses.replace(one.steps, observed=flags))
+    flags = jnp.asarray(np.full((1,), not missing)) if one.steps.observed is None else one.steps.observed
+    steps = dataclasses.replace(one.steps, observed=flags)
+    if by_parts and model.event_shape and flags.ndim == 1:
+        wide = dataclasses.replace(steps, observed=jnp.broadcast_to(widen(flags, y.ndim + 1), (1, *y.shape)))
+        steps = wide if model.misses_parts(wide) else steps
+    return dataclasses.replace(one, steps=steps)
 
 
 def at(steps: Step, t: Array) -> Step:

@@ -110,7 +110,7 @@ class FixedLag(eqx.Module):
             raise TypeError(f"state: expected the state of this stream's init or step, got {type(state).__name__}")
         if state.times.shape != (self.lag + 1,):
             raise ValueError(f"state: expected one of lag {self.lag}, got one of lag {state.times.shape[0] - 1}")
-        return _step(self.model, one_step(self.model, y, u), state, key)
+        return _step(self.model, one_step(self.model, y, u, by_parts=True), state, key)
 
 
 def fixed_lag(model: AbstractReversibleRecursion, lag: int) -> FixedLag:

@@ -62,8 +62,8 @@ class Viterbi(AbstractParallelScan[Scores], AbstractReversibleScan[Scores]):
         """log p(path, ys) of prepared steps, term by term: it does not depend on how the path was found."""
         size, begin = self.model.num_states, log(self.model.initial)[path]
         before = jnp.concatenate([path[:1], path[:-1]])
-        row = lambda state, u: self.model.dynamics.row(state, u)
-        moves = log(jax.vmap(lambda i, j, u: row(i, u)[j])(before, path, steps.u.transition))
+        move = lambda each: self.model.dynamics.row(each[0], each[2])[each[1]]
+        moves = log(jax.lax.map(move, (before, path, steps.u.transition)))  # not all at once: a row may need a matrix
         first = jnp.arange(len(path)) == 0
         arrived = jnp.where(first if steps.first is None else first | steps.first, begin, moves)
         seen = jnp.sum(jnp.where(jnp.arange(size) == path[:, None], steps.y.values, 0), axis=1)
