@@ -7,14 +7,15 @@ from jax.scipy.linalg import solve_triangular
 
 from ssm.numeric.derivatives import CustomDerivative
 from ssm.numeric.linalg import multiply
+from ssm.numeric.small_roots import FEW, root_of_covariance
 from ssm.numeric.trees import widen
 from ssm.shapes import Array, Bool, Flag, Float
 
 # Pivots up to this many times the limit of `empty_pivots` are looked at again, with a bound on their own rounding.
 DOUBTFUL = 1e3
 
-# Inside a scan, up to these numbers of rows and of components no call of LAPACK is worth its microsecond.
-SMALL_ROOT, FEW = 8, 4
+# Inside a scan, up to so many rows no call of LAPACK is worth its microsecond.
+SMALL_ROOT = 8
 
 
 @CustomDerivative
@@ -202,10 +203,12 @@ def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """Lower-triangular L with L Lᵀ = covariance for any positive semi-definite matrix.
 
     Cholesky by columns, where a pivot that is zero up to rounding gives a zero column; unlike an
-    eigendecomposition its derivative exists at repeated eigenvalues. Sizes are small: D columns are unrolled
-    up to 16 and looped beyond.
+    eigendecomposition its derivative exists at repeated eigenvalues. Columns are looped over, since D of them one after
+    the other would compile for D times as long.
     """
     size = covariance.shape[0]
+    if size <= FEW:
+        return root_of_covariance(covariance)
     rows = jnp.arange(size)
     eps = jnp.finfo(covariance.dtype).eps
 
@@ -222,10 +225,6 @@ def semidefinite_root(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
         )
 
     carry = jnp.zeros_like(covariance), jnp.zeros_like(covariance[0])
-    if size <= 16:
-        for j in range(size):
-            carry = column(j, carry)
-        return carry[0]
     return jax.lax.fori_loop(0, size, column, carry)[0]
 
 
