@@ -112,12 +112,13 @@ def mapped(function: Callable[..., PyTree], in_axes: Any = 0) -> Callable[..., P
 def tried(function: Function) -> Function:
     """`compiled`; where Python can look at claims, as programs of one alternative each, compiled when it is its turn.
 
-    Which one held for arguments of some shapes is remembered, and taken for them at once.
+    Ways are tried from the best one on at every call, as in one program: it may hold for other data. Which option
+    inside of them held for arguments of some shapes is remembered, since one is about as fast as another.
     """
     every = [(way, option) for way in range(LEVELS) for option in range(LEVELS)]
     alone = {levels: compiled(_beginning(function, levels)) for levels in every}
     whole = compiled(function)
-    begins: dict[Any, tuple[int, int]] = {}
+    begins: dict[Any, int] = {}
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -128,7 +129,7 @@ def tried(function: Function) -> Function:
         if not all(map(is_concrete, leaves)) or getattr(jax.config, "jax_debug_nans"):  # noqa: B009
             return whole(*arguments, **options)
         kind = structure, tuple(getattr(leaf, "shape", None) for leaf in leaves)
-        levels = begins.get(kind, (0, 0))
+        levels = 0, begins.get(kind, 0)
         while levels in alone:
             found, holds = alone[levels](*arguments, **options)
             if holds is None:
@@ -138,7 +139,8 @@ def tried(function: Function) -> Function:
             failed = ~np.asarray(holds)
             if not failed.any():
                 return found
-            levels = begins[kind] = levels[WAYS] + int(failed[WAYS]), levels[OPTIONS] + int(failed[OPTIONS])
+            levels = levels[WAYS] + int(failed[WAYS]), levels[OPTIONS] + int(failed[OPTIONS])
+            begins[kind] = levels[OPTIONS]
         return whole(*arguments, **options)
 
     return call  # pyright: ignore[reportReturnType]
