@@ -382,9 +382,9 @@ def test_13_one_trace_per_verb(member: Member, verb: str, monkeypatch: pytest.Mo
     def count(family: type, method: str) -> None:
         original = getattr(family, method)
 
-        def counting(self, *arguments):
+        def counting(self, *arguments, **options):
             traces.append(verb)
-            return original(self, *arguments)
+            return original(self, *arguments, **options)
 
         monkeypatch.setattr(family, method, counting)
 

@@ -12,7 +12,7 @@ from ssm.maps.diffuse import DiffuseKernel
 from ssm.maps.gaussian import GaussianKernel, GaussianMap
 from ssm.numeric.linalg import matrix_times_column, multiply, square
 from ssm.passes.expectation import AbstractDifferentiable
-from ssm.recursion import AbstractParallelRecursion
+from ssm.recursion import AbstractParallelRecursion, AbstractParallelScan
 from ssm.recursions.gaussian.adjoint import (
     diffuse as diffuse_adjoint,
 )
@@ -92,7 +92,7 @@ class LinearFilter(LinearSystem, AbstractDifferentiable[Belief], AbstractParalle
 
     def offers(self, protocol: type) -> bool:
         """With a diffuse start, only what is done in order."""
-        return self.diffuse is None or protocol is not AbstractParallelRecursion
+        return self.diffuse is None or not issubclass(protocol, AbstractParallelScan)
 
     def ways(self) -> tuple[type, ...]:
         """By how covariances move."""
